@@ -1,0 +1,45 @@
+"""Celery's configuration: what workers, beat, Flower and every publisher share."""
+
+from zea import config
+
+broker_url = config.redis_url()
+# Progress is kept in PostgreSQL alone: nothing is stored in a result backend, so nothing there can be lost or expire.
+result_backend = "disabled://"
+task_ignore_result = True
+
+# A publish is bounded to a second in every failure: the outbox (workflow_executions.due_at) repeats what was not sent.
+task_publish_retry = False
+broker_transport_options = {
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "interval_max": 0.1,
+    "socket_connect_timeout": 0.3,
+    "socket_timeout": 0.4,
+    "socket_keepalive": True,
+    "retry_on_timeout": False,
+    "queue_order_strategy": "priority",
+}
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+
+# A message is acknowledged when its work is committed; a second delivery finds the step done and changes nothing.
+task_acks_late = True
+task_reject_on_worker_lost = False
+worker_prefetch_multiplier = 1
+
+# What a person waits for has a queue of its own, so that it never stands behind mail and notifications.
+task_default_queue = "workflows"
+task_routes = {
+    "*.notify_*": {"queue": "notifications"},
+    "notifications.*": {"queue": "notifications"},
+    "sweep.*": {"queue": "sweeps"},
+}
+
+# Flower shows what runs and when it was sent.
+worker_send_task_events = True
+task_send_sent_event = True
+
+timezone = "UTC"
+enable_utc = True
+worker_hijack_root_logger = False

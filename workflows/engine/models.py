@@ -1,0 +1,121 @@
+"""The engine's tables: executions, their events, their private values, and the registered definitions."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from zea.db import Base
+
+Json = dict[str, Any]
+
+
+class ExecutionStatus(StrEnum):
+    """Where an execution stands."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class StepStatus(StrEnum):
+    """Where a step stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class Execution(Base):
+    """One run of a workflow: the current state, which replaying its events gives again."""
+
+    __tablename__ = "workflow_executions"
+    __table_args__ = (
+        # Starting twice under one key joins the first execution.
+        Index("uq_workflow_executions_start_key", "workflow", "start_key", unique=True),
+        # What the sweep looks for; it stays as small as what has something to run.
+        Index("ix_workflow_executions_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_workflow_executions_created_at_id", "created_at", "id"),
+        Index("ix_workflow_executions_subject", "subject", "created_at", "id"),
+        Index("ix_workflow_executions_status", "status", "created_at", "id"),
+        Index("ix_workflow_executions_workflow", "workflow", "created_at", "id"),
+        CheckConstraint("status IN ('running', 'completed', 'failed')", name="status"),
+        # What has ended has nothing left to run, and says when it ended.
+        CheckConstraint("(status IN ('completed', 'failed')) = (completed_at IS NOT NULL)", name="ended_has_moment"),
+        CheckConstraint("completed_at IS NULL OR due_at IS NULL", name="ended_is_not_due"),
+        CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="failed_has_error"),
+        CheckConstraint("position >= 1 AND epoch >= 1", name="counters"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workflow: Mapped[str] = mapped_column(Text)
+    version: Mapped[int]
+    status: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str | None] = mapped_column(Text)
+    start_key: Mapped[str | None] = mapped_column(Text)
+    started_by: Mapped[str] = mapped_column(Text)
+    inputs: Mapped[Json] = mapped_column(JSONB)
+    state: Mapped[Json] = mapped_column(JSONB)
+    output: Mapped[Json] = mapped_column(JSONB)
+    error: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
+    current_step: Mapped[str | None] = mapped_column(Text)
+    completed_steps: Mapped[int] = mapped_column(SmallInteger)
+    total_steps: Mapped[int] = mapped_column(SmallInteger)
+    epoch: Mapped[int]
+    position: Mapped[int]
+    dispatches: Mapped[int] = mapped_column(SmallInteger, default=0)
+    due_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class EventRow(Base):
+    """An immutable fact of an execution. A trigger refuses to change or remove it."""
+
+    __tablename__ = "workflow_events"
+    __table_args__ = (
+        # A step is completed once, whatever is delivered twice.
+        Index(
+            "uq_workflow_events_step_completed",
+            "execution_id",
+            "step",
+            unique=True,
+            postgresql_where=text("type = 'step.completed'"),
+        ),
+        CheckConstraint("(type LIKE 'step.%') = (step IS NOT NULL)", name="step_named"),
+    )
+
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("workflow_executions.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str] = mapped_column(Text)
+    step: Mapped[str | None] = mapped_column(Text)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(Text)
+    data: Mapped[Json] = mapped_column(JSONB)
+
+
+class PrivateValue(Base):
+    """A value typed ``Personal[...]``: kept apart from events and executions, so that it can be erased."""
+
+    __tablename__ = "workflow_private"
+
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("workflow_executions.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[Any] = mapped_column(JSONB)
+
+
+class DefinitionRow(Base):
+    """A registered definition: its shape is fixed from the first process that ran it."""
+
+    __tablename__ = "workflow_definitions"
+
+    workflow: Mapped[str] = mapped_column(Text, primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    shape: Mapped[Json] = mapped_column(JSONB)
+    registered_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

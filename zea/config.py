@@ -1,0 +1,128 @@
+"""Settings: the only reader of the environment. Every other module asks ``settings()``."""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from zea.errors import ConfigurationError, Unreachable
+
+LOCAL_SECRET_KEY = "local-development-only-do-not-use-elsewhere"  # noqa: S105 production refuses it
+CONNECTION_FILE = "connection.json"
+
+
+def _seconds(value: object) -> object:
+    """A bare number of seconds in the environment arrives as text; ISO 8601 durations pass through."""
+    try:
+        return float(value)  # type: ignore[arg-type]  # anything that is not a number is left to pydantic
+    except (TypeError, ValueError):
+        return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+class Settings(BaseSettings):
+    """The settings of one process, read once.
+
+    Durations are ISO 8601 (``PT48H``) or a number of seconds.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ZEA_", env_file=".env", extra="ignore", frozen=True)
+
+    database_url: str | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url"))
+    redis_url: str | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
+    environment: Literal["local", "staging", "production"] = "local"
+    secret_key: SecretStr = SecretStr(LOCAL_SECRET_KEY)
+    timezone: str = "America/Santiago"
+    smtp_url: str | None = None
+    mail_from: str = "zea <no-reply@zea.localhost>"
+    admin_email: str | None = None
+    sweep_interval: Duration = timedelta(seconds=5)
+    booking_wait: Duration = timedelta(seconds=5)
+    auth_rate: int = Field(default=10, ge=1, description="failed logins per minute, per address and email")
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=1, le=65535)
+    flower_port: int = Field(default=5555, ge=1, le=65535)
+    flower_basic_auth: SecretStr | None = None
+    data_dir: Path = Path(".zea")
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{value!r} is no time zone: use a name like America/Santiago") from None
+        return value
+
+    @model_validator(mode="after")
+    def _production_is_safe(self) -> Self:
+        key = self.secret_key.get_secret_value()
+        if self.environment != "local" and (key == LOCAL_SECRET_KEY or len(key) < 32):
+            raise ValueError("ZEA_SECRET_KEY must be set to at least 32 random characters outside local")
+        return self
+
+    @property
+    def mailbox(self) -> Path:
+        """Where mail goes while no SMTP server is configured."""
+        return self.data_dir / "mailbox"
+
+
+@lru_cache
+def settings() -> Settings:
+    """This process's settings.
+
+    Raises:
+        ConfigurationError: a setting is missing, malformed or unsafe; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_readable(problem) for problem in error.errors())) from None
+
+
+def _readable(problem: Mapping[str, object]) -> str:
+    location = problem["loc"]
+    name = str(location[0]) if isinstance(location, tuple) and location else ""
+    variable = name if name.isupper() or not name else f"ZEA_{name.upper()}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{variable}: {message}" if variable else message
+
+
+def database_url() -> str:
+    """The database's address, with the psycopg 3 driver: DATABASE_URL, else the running `zea up`'s."""
+    url = settings().database_url or _running_system("database_url")
+    for spelling in ("postgres://", "postgresql://"):
+        if url.startswith(spelling):
+            return "postgresql+psycopg://" + url.removeprefix(spelling)
+    return url
+
+
+def redis_url() -> str:
+    """The broker's address: REDIS_URL, else the running `zea up`'s."""
+    return settings().redis_url or _running_system("redis_url")
+
+
+def _running_system(entry: str) -> str:
+    """What `zea up` wrote into its data directory while it runs."""
+    path = settings().data_dir / CONNECTION_FILE
+    try:
+        return str(json.loads(path.read_text())[entry])
+    except (OSError, ValueError, KeyError):
+        variable = entry.upper()
+        raise Unreachable(
+            f"{variable} is not set and no `zea up` runs in {settings().data_dir}: start `zea up` or set {variable}."
+        ) from None
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """This process's environment with ``changes``, for a process that it starts."""
+    return {**os.environ, **changes}

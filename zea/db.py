@@ -1,0 +1,97 @@
+"""The engine, the declarative base, ids, and the transaction scope, which holds the only commit."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import lru_cache
+from uuid import UUID
+
+from psycopg.errors import Diagnostic
+from sqlalchemy import DateTime, Engine, MetaData, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import DeclarativeBase, Session
+from uuid_utils.compat import uuid7
+
+from zea import config
+
+log = logging.getLogger(__name__)
+
+AFTER_COMMIT = "after_commit"
+CONNECT_ARGUMENTS = {
+    "connect_timeout": 2,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "application_name": "zea",
+}
+
+
+class Base(DeclarativeBase):
+    """Every table's base: moments are ``timestamptz``, constraint names follow one convention."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: DateTime(timezone=True)}  # noqa: RUF012 SQLAlchemy's own idiom
+
+
+def new_id() -> UUID:
+    """A UUIDv7 (RFC 9562, section 5.7): unique, and sortable by creation."""
+    return uuid7()
+
+
+@lru_cache
+def engine() -> Engine:
+    """This process's connections: at most 20, a waiting caller gives up after 2 seconds."""
+    return create_engine(
+        config.database_url(),
+        pool_size=20,
+        max_overflow=0,
+        pool_timeout=2,
+        connect_args=CONNECT_ARGUMENTS,
+    )
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """One unit of work: committed at the end of the block, rolled back if it raises.
+
+    What was registered with ``after_commit`` runs once the commit succeeded, in order.
+    """
+    with Session(engine(), expire_on_commit=False) as db:
+        try:
+            yield db
+            db.commit()
+        except BaseException:
+            db.rollback()
+            raise
+    for call in db.info.get(AFTER_COMMIT, ()):
+        call()
+
+
+def after_commit(db: Session, call: Callable[[], None]) -> None:
+    """Run ``call`` once this transaction is committed; never, if it is rolled back.
+
+    ``call`` must not raise: the caller's work is already done when it runs.
+    """
+    db.info.setdefault(AFTER_COMMIT, []).append(call)
+
+
+def release_connections_of_parent() -> None:
+    """Forget pooled connections inherited over a fork, without closing the parent's sockets."""
+    if engine.cache_info().currsize:
+        engine().dispose(close=False)
+
+
+def violated_constraint(error: DBAPIError) -> str | None:
+    """The name of the constraint that refused a statement, or None if none did."""
+    diagnostic: Diagnostic | None = getattr(error.orig, "diag", None)
+    return diagnostic.constraint_name if diagnostic else None
