@@ -57,6 +57,8 @@ def engine() -> Engine:
         max_overflow=0,
         pool_timeout=2,
         connect_args=CONNECT_ARGUMENTS,
+        # Parameters may be personal, and errors are logged.
+        hide_parameters=True,
     )
 
 
@@ -75,6 +77,13 @@ def transaction() -> Iterator[Session]:
             raise
     for call in db.info.get(AFTER_COMMIT, ()):
         call()
+
+
+@contextmanager
+def savepoint(db: Session) -> Iterator[None]:
+    """A part of a transaction that is undone alone if the block raises."""
+    with db.begin_nested():
+        yield
 
 
 def after_commit(db: Session, call: Callable[[], None]) -> None:

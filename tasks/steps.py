@@ -1,0 +1,31 @@
+"""One named Celery task per unit of every registered workflow, so that Flower shows what runs."""
+
+from uuid import UUID
+
+from celery import Task
+from celery.exceptions import Ignore
+
+from workflows.catalog import registry
+from workflows.engine.canvas import carried
+from workflows.engine.runner import Delivery, Runner
+from zea.broker import app
+from zea.errors import StaleMessage
+
+
+def _register(task_name: str, workflow_name: str, unit_name: str) -> None:
+    @app.task(name=task_name, bind=True)  # type: ignore[untyped-decorator]  # Celery has no types
+    def run(self: Task, execution_id: str, epoch: int) -> str:
+        runner = Runner(registry, worker=f"worker:{self.request.hostname}")
+        delivery = Delivery(workflow_name, unit_name, UUID(execution_id), epoch, carried(self.request.chain))
+        try:
+            outcome = runner.run(delivery)
+        except StaleMessage as stale:
+            # A duplicate that returned would have Celery publish the rest of its chain again.
+            raise Ignore(stale.message) from stale
+        if not outcome.chain_continues:
+            self.request.chain = None
+        return outcome.text
+
+
+for name, (workflow, unit) in registry.tasks().items():
+    _register(name, workflow, unit)

@@ -1,0 +1,66 @@
+"""One embedded stack per test run; one fresh database, made from a migrated template, per test that asks for it."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.orm import Session
+
+from zea import config, db
+from zea.stack import schema
+from zea.stack.servers import EmbeddedServers
+
+TEMPLATE = "zea_template"
+numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+def _use(environment: pytest.MonkeyPatch, **values: str) -> None:
+    for name, value in values.items():
+        environment.setenv(name, value)
+    if db.engine.cache_info().currsize:
+        db.engine().dispose()
+    db.engine.cache_clear()
+    config.settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def template(servers: EmbeddedServers) -> str:
+    """The name of a database with the schema that the migrations make."""
+    with pytest.MonkeyPatch.context() as environment:
+        _use(environment, DATABASE_URL=servers.create_database(TEMPLATE), REDIS_URL=servers.redis_url)
+        schema.upgrade()
+        db.engine().dispose()
+        db.engine.cache_clear()
+    config.settings.cache_clear()
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(servers: EmbeddedServers, template: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The address of a fresh database; this process's settings and engine use it."""
+    name = f"test_{next(numbers)}"
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = servers.database_url.rsplit("/", 1)[0] + f"/{name}"
+    _use(monkeypatch, DATABASE_URL=url, REDIS_URL=servers.redis_url, ZEA_DATA_DIR=str(tmp_path / "zea"))
+    yield url
+    db.engine().dispose()
+    db.engine.cache_clear()
+    config.settings.cache_clear()
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def handle(database: str) -> Iterator[Session]:
+    """A database handle whose transaction is committed at the end of the test."""
+    with db.transaction() as open_handle:
+        yield open_handle

@@ -1,0 +1,95 @@
+"""The API in this process, behind a real server, and people to call it."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from threading import Thread
+from uuid import UUID
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from zea.accounts import service, tokens
+from zea.accounts.models import Role
+from zea.accounts.schemas import NewUser
+from zea.api.app import create_app
+from zea.db import transaction
+
+PASSWORD = "correct horse battery"
+numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with an account, and the headers of their calls."""
+
+    user_id: UUID
+    email: str
+    headers: dict[str, str]
+
+
+class ThreadedServer(uvicorn.Server):
+    """A server in a thread, for as long as a block runs; the socket listens before the thread starts."""
+
+    @contextmanager
+    def running(self, listening: socket.socket) -> Iterator[None]:
+        thread = Thread(target=self.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.should_exit = True
+            thread.join(10)
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[httpx.Client]:
+    """A client of the application over HTTP, so that what is answered, and when, is what people see."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server = ThreadedServer(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=5))
+        with server.running(listening), httpx.Client(base_url=address, timeout=30) as client:
+            yield client
+
+
+@pytest.fixture
+def app(database: str) -> FastAPI:
+    return create_app()
+
+
+@pytest.fixture
+def api(app: FastAPI) -> Iterator[httpx.Client]:
+    with served(app) as client:
+        yield client
+
+
+@pytest.fixture
+def make_person(database: str) -> Callable[[Role], Person]:
+    def make(role: Role) -> Person:
+        email = f"{role.value}-{next(numbers)}@example.com"
+        user = NewUser(email=email, password=PASSWORD, name=f"{role.value.capitalize()} Pérez", role=role)
+        with transaction() as db:
+            user_id = service.create_user(db, user)
+        return Person(user_id, email, {"Authorization": f"Bearer {tokens.access_token(user_id, role)}"})
+
+    return make
+
+
+@pytest.fixture
+def athlete(make_person: Callable[[Role], Person]) -> Person:
+    """An athlete who may book; without credits."""
+    return make_person(Role.ATHLETE)
+
+
+@pytest.fixture
+def coach(make_person: Callable[[Role], Person]) -> Person:
+    return make_person(Role.COACH)
+
+
+@pytest.fixture
+def admin(make_person: Callable[[Role], Person]) -> Person:
+    return make_person(Role.ADMIN)

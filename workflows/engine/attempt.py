@@ -1,0 +1,128 @@
+"""One attempt of a unit: its steps called in order inside a savepoint, with arguments bound by name."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from workflows.engine import store
+from workflows.engine.definition import Step, Unit, Workflow
+from workflows.engine.events import StepCompleted, StepFailed, StepRetried
+from workflows.engine.failures import MAXIMUM_ATTEMPTS, Failure, classify, delay_before
+from workflows.engine.state import State
+from workflows.engine.values import Json, encode, is_withheld
+from zea.context import StepContext
+from zea.db import savepoint
+
+
+class Clock:
+    """The database's clock, carried on by what this process measures since it was read."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._read_at = perf_counter()
+
+    def __call__(self) -> datetime:
+        return self._now + timedelta(seconds=perf_counter() - self._read_at)
+
+
+class Begun(NamedTuple):
+    """The step that is being called."""
+
+    step: str
+    attempt: int
+    started_at: datetime
+
+
+@dataclass
+class Attempt:
+    """The unit's work and, afterwards, what it came to: ``facts`` to record and ``private`` values to keep."""
+
+    db: Session
+    workflow: Workflow
+    execution: store.Stored
+    state: State
+    clock: Clock
+    facts: list[StepCompleted | StepFailed | StepRetried] = field(default_factory=list)
+    private: dict[str, Any] = field(default_factory=dict)
+    _outputs: dict[str, Json] = field(default_factory=dict)
+    _begun: Begun = field(init=False)
+
+    def make(self, unit: Unit) -> None:
+        """Call the unit's steps: all of their effects stay, or none and the fact that says why.
+
+        Raises:
+            DBAPIError: the connection is gone, and with it the transaction: there is nothing to record it in.
+        """
+        try:
+            with savepoint(self.db):
+                for step in unit.steps:
+                    self._begun = Begun(step.name, self.state.step(step.name).attempt, self.clock())
+                    self.facts.append(self._completed(self._call(step)))
+        except Exception as error:
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                raise
+            failure = classify(error, lambda: self._known_private)
+            self.private.clear()
+            self.facts = [self._failed(failure)]
+
+    def _call(self, step: Step) -> Json:
+        sources = self.workflow.sources[step.name]
+        arguments = {
+            parameter.name: parameter.decode(self._value(sources[parameter.name], parameter.name))
+            for parameter in step.takes
+            if parameter.name in sources
+        }
+        if step.wants_context:
+            arguments["ctx"] = self._context(step)
+        public, private = encode(step.returns, step.function(self.db, **arguments))
+        self.private |= {f"{step.name}.{name}": value for name, value in private.items()}
+        self._outputs[step.name] = public
+        return public
+
+    def _context(self, step: Step) -> StepContext:
+        return StepContext(
+            execution_id=self.execution.id,
+            step=step.name,
+            attempt=self.state.step(step.name).attempt,
+            actor=self.execution.started_by,
+            now=self.clock(),
+        )
+
+    def _value(self, source: str, name: str) -> Any:
+        value = self._outputs[source][name] if source in self._outputs else self.state.value(source, name)
+        return self._known_private[f"{source}.{name}"] if is_withheld(value) else value
+
+    @cached_property
+    def _stored_private(self) -> dict[str, Any]:
+        return store.private_values(self.db, self.execution.id)
+
+    @property
+    def _known_private(self) -> dict[str, Any]:
+        return self._stored_private | self.private
+
+    def _completed(self, output: Json) -> StepCompleted:
+        name, attempt, started_at = self._begun
+        return StepCompleted(name, attempt, started_at, self._seconds(), output)
+
+    def _failed(self, failure: Failure) -> StepFailed | StepRetried:
+        name, attempt, started_at = self._begun
+        if failure.transient and attempt < MAXIMUM_ATTEMPTS:
+            return StepRetried(name, attempt, failure.kind, failure.message, delay_before(attempt + 1))
+        return StepFailed(
+            step=name,
+            attempt=attempt,
+            started_at=started_at,
+            duration_seconds=self._seconds(),
+            kind=failure.kind,
+            message=failure.message,
+            resumable=failure.resumable,
+            traceback=failure.traceback,
+        )
+
+    def _seconds(self) -> float:
+        return (self.clock() - self._begun.started_at).total_seconds()

@@ -1,0 +1,110 @@
+"""The one door to executions, for the API, the command line and any other Python program."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from workflows.engine import store
+from workflows.engine.definition import Workflow
+from workflows.engine.registry import Registry
+from workflows.engine.start import Started, start
+from workflows.engine.status import EventView, ExecutionSummary, ExecutionView, event_view, summary_of, view_of
+from workflows.engine.store import Filter
+from zea import db as database
+from zea.errors import NotFound
+
+ENDED = ("completed", "failed")
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPage:
+    """A part of a list, newest first; ``next_after`` continues it, None at its end."""
+
+    items: list[ExecutionSummary]
+    next_after: tuple[datetime, UUID] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionClient:
+    """Starts executions and tells how they stand.
+
+    >>> client = ExecutionClient(catalog.registry)
+    >>> started = client.start(booking_request, BookingRequest(...), actor="cli:ana")
+    >>> client.wait(started.execution_id, timeout=timedelta(seconds=5)).status
+    'completed'
+    """
+
+    registry: Registry
+
+    def start(
+        self,
+        workflow: Workflow,
+        inputs: object,
+        *,
+        actor: str,
+        start_key: str | None = None,
+        execution_id: UUID | None = None,
+    ) -> Started:
+        """Begin an execution. It is accepted, for good, when this returns.
+
+        ``inputs`` is an instance of the workflow's input; two starts with one ``start_key`` are one execution.
+        """
+        with database.transaction() as db:
+            return start(db, workflow, inputs, actor=actor, start_key=start_key, execution_id=execution_id)
+
+    def get_execution_status(self, execution_id: UUID) -> ExecutionView:
+        """How the execution stands now.
+
+        Raises:
+            NotFound: there is no such execution.
+        """
+        with database.transaction() as db:
+            row = store.read(db, execution_id)
+            if row is None:
+                raise NotFound(f"There is no execution {execution_id}.")
+            workflow = self.registry.get(row.workflow, row.version)
+            held = frozenset() if row.completed_at else store.held_keys(db)
+            return view_of(workflow, row, store.now(db), held)
+
+    def wait(
+        self,
+        execution_id: UUID,
+        timeout: timedelta,
+        until: Callable[[ExecutionView], bool] = lambda view: view.status in ENDED,
+    ) -> ExecutionView:
+        """The execution's status once ``until`` holds, by default its end; the latest one when ``timeout`` passes.
+
+        Raises:
+            NotFound: there is no such execution.
+        """
+        deadline = time.monotonic() + timeout.total_seconds()
+        while not until(view := self.get_execution_status(execution_id)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        return view
+
+    def list_executions(
+        self, wanted: Filter | None = None, limit: int = 50, after: tuple[datetime, UUID] | None = None
+    ) -> ExecutionPage:
+        """Executions, newest first, ``limit`` at the most."""
+        with database.transaction() as db:
+            rows = store.executions(db, wanted or Filter(), limit + 1, after)
+        last = rows[limit - 1] if len(rows) > limit else None
+        return ExecutionPage([summary_of(row) for row in rows[:limit]], (last.created_at, last.id) if last else None)
+
+    def events(self, execution_id: UUID, after: int = 0, limit: int | None = None) -> list[EventView]:
+        """The execution's events past position ``after``, oldest first.
+
+        Raises:
+            NotFound: there is no such execution.
+        """
+        with database.transaction() as db:
+            if store.read(db, execution_id) is None:
+                raise NotFound(f"There is no execution {execution_id}.")
+            return [event_view(event) for event in store.events(db, execution_id, after, limit)]
+
+    def close(self) -> None:
+        """Give back this process's database connections; the client opens new ones when it is used again."""
+        database.engine().dispose()

@@ -1,0 +1,267 @@
+"""What a workflow is: a name, a version, an input and a flow of steps, all checked when it is imported."""
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_type_hints
+
+from workflows.engine.values import Field, Json, fields_of, is_record
+from zea.errors import DefinitionError
+
+INPUT = "input"
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One named unit of work: a domain function, what it takes by name and what it returns."""
+
+    name: str
+    function: Callable[..., Any]
+    takes: tuple[Field, ...]
+    returns: tuple[Field, ...]
+    wants_context: bool
+
+    @property
+    def steps(self) -> tuple["Step", ...]:
+        return (self,)
+
+
+@dataclass(frozen=True, eq=False)
+class Atomic:
+    """Steps that happen in one task and one transaction: all of them, or none."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.steps[0].name}_to_{self.steps[-1].name}"
+
+
+@dataclass(frozen=True, eq=False)
+class Parallel:
+    """Branches that run side by side; what follows waits for all of them."""
+
+    branches: tuple[tuple["Node", ...], ...]
+
+
+# A unit is what one Celery task runs.
+Unit = Step | Atomic
+Node = Step | Atomic | Parallel
+Branch = Node | Sequence[Node]
+
+
+def step(function: Callable[..., Any]) -> Step:
+    """A step made of a domain function: database handle first, the rest keyword-only, a frozen dataclass or None back.
+
+    Raises:
+        DefinitionError: the function has another shape.
+    """
+    name = getattr(function, "__name__", repr(function))
+    handle, *rest = inspect.signature(function).parameters.values()
+    if handle.kind not in (handle.POSITIONAL_ONLY, handle.POSITIONAL_OR_KEYWORD):
+        raise DefinitionError(f"Step {name}: its first argument must be the database handle.")
+    for parameter in rest:
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            raise DefinitionError(f"Step {name}: argument {parameter.name} must be keyword-only.")
+    hints = get_type_hints(function, include_extras=True)
+    return Step(
+        name=name,
+        function=function,
+        takes=tuple(_parameter(name, each, hints) for each in rest if each.name != "ctx"),
+        returns=fields_of(_record(name, hints.get("return", type(None)))),
+        wants_context=any(each.name == "ctx" for each in rest),
+    )
+
+
+def _parameter(step_name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Field:
+    if parameter.name not in hints:
+        raise DefinitionError(f"Step {step_name}: argument {parameter.name} needs a type.")
+    return Field(parameter.name, hints[parameter.name], required=parameter.default is parameter.empty)
+
+
+def _record(step_name: str, returned: Any) -> type | None:
+    if returned is type(None):
+        return None
+    if not is_record(returned):
+        raise DefinitionError(f"Step {step_name}: it must return a frozen dataclass or None, not {returned!r}.")
+    return returned  # type: ignore[no-any-return]  # is_record has just said that it is a type
+
+
+def atomic(*steps: Step) -> Atomic:
+    """Steps in one task and one transaction.
+
+    Raises:
+        DefinitionError: there is no step in it.
+    """
+    if not steps:
+        raise DefinitionError("atomic(...) needs at least one step.")
+    return Atomic(steps)
+
+
+def parallel(*branches: Branch) -> Parallel:
+    """Branches side by side; a branch is a step or a list."""
+    return Parallel(tuple(tuple(each) if isinstance(each, Sequence) else (each,) for each in branches))
+
+
+@dataclass(frozen=True, eq=False)
+class Workflow:
+    """A definition. ``subject`` is a template over its public values, such as ``booking:{booking_id}``.
+
+    Raises:
+        DefinitionError: a name that nothing produces, that two parallel branches both produce, or that two steps share.
+    """
+
+    name: str
+    version: int
+    input: type
+    flow: Sequence[Node]
+    subject: str | None = None
+
+    def __post_init__(self) -> None:
+        if not is_record(self.input):
+            raise DefinitionError(f"{self}: its input must be a frozen dataclass.")
+        if not self.steps:
+            raise DefinitionError(f"{self}: it needs at least one step.")
+        _refuse_twins(self, (each.name for each in self.steps))
+        _refuse_twins(self, (each.name for each in self.units))
+        _ = self.sources
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+    @cached_property
+    def prefix(self) -> str:
+        """What its Celery tasks' names begin with: ``booking_request`` for ``zea_sport.BookingRequest``."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", self.name.rsplit(".", 1)[-1]).lower()
+
+    @cached_property
+    def input_fields(self) -> tuple[Field, ...]:
+        return fields_of(self.input)
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """Everything that is a task, in flow order."""
+        return tuple(_units(self.flow))
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Every step, in flow order."""
+        return tuple(each for unit in self.units for each in unit.steps)
+
+    @cached_property
+    def alone(self) -> frozenset[str]:
+        """Names of the units beside which no other unit can run."""
+        return frozenset(node.name for node in self.flow if not isinstance(node, Parallel))
+
+    @cached_property
+    def sources(self) -> dict[str, dict[str, str]]:
+        """For each step, where each argument comes from: the name of an earlier step, or ``input``."""
+        found: dict[str, dict[str, str]] = {}
+        _resolve(self, self.flow, {field.name: INPUT for field in self.input_fields}, found)
+        return found
+
+    def unit(self, name: str) -> Unit | None:
+        """The unit of that name, if this version has one."""
+        return next((each for each in self.units if each.name == name), None)
+
+    def task_name(self, unit: Unit) -> str:
+        return f"{self.prefix}.{unit.name}"
+
+    @cached_property
+    def shape(self) -> Json:
+        """All that a running execution relies on, as JSON."""
+        return {
+            "input": [_described(field) for field in self.input_fields],
+            "subject": self.subject,
+            "flow": [_shape(node) for node in self.flow],
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps(self.shape, sort_keys=True).encode()).hexdigest()
+
+
+def _units(nodes: Iterable[Node]) -> Iterator[Unit]:
+    for node in nodes:
+        if isinstance(node, Parallel):
+            for branch in node.branches:
+                yield from _units(branch)
+        else:
+            yield node
+
+
+def _refuse_twins(workflow: Workflow, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DefinitionError(f"{workflow}: two steps are named {name}; a step's name is unique in its workflow.")
+        seen.add(name)
+
+
+def _resolve(
+    workflow: Workflow, nodes: Iterable[Node], scope: dict[str, str], found: dict[str, dict[str, str]]
+) -> dict[str, str]:
+    """Bind each step's arguments to what is in scope before it; answers the names that ``nodes`` produce."""
+    scope = dict(scope)
+    produced: dict[str, str] = {}
+    for node in nodes:
+        new = (
+            _resolve_branches(workflow, node, scope, found)
+            if isinstance(node, Parallel)
+            else _resolve_steps(workflow, node.steps, scope, found)
+        )
+        scope |= new
+        produced |= new
+    return produced
+
+
+def _resolve_steps(
+    workflow: Workflow, steps: Iterable[Step], scope: dict[str, str], found: dict[str, dict[str, str]]
+) -> dict[str, str]:
+    produced: dict[str, str] = {}
+    for each in steps:
+        visible = scope | produced
+        for field in each.takes:
+            if field.required and field.name not in visible:
+                raise DefinitionError(
+                    f"{workflow}: step {each.name} takes {field.name}, which nothing before it returns."
+                )
+        found[each.name] = {field.name: visible[field.name] for field in each.takes if field.name in visible}
+        produced |= {field.name: each.name for field in each.returns}
+    return produced
+
+
+def _resolve_branches(
+    workflow: Workflow, node: Parallel, scope: dict[str, str], found: dict[str, dict[str, str]]
+) -> dict[str, str]:
+    produced: dict[str, str] = {}
+    for branch in node.branches:
+        new = _resolve(workflow, branch, scope, found)
+        for name in new.keys() & produced.keys():
+            raise DefinitionError(
+                f"{workflow}: two parallel branches both return {name}: {produced[name]} and {new[name]}."
+            )
+        produced |= new
+    return produced
+
+
+def _shape(node: Node) -> Json:
+    match node:
+        case Step():
+            return {
+                "step": node.name,
+                "takes": sorted(field.name for field in node.takes),
+                "returns": [_described(field) for field in node.returns],
+            }
+        case Atomic():
+            return {"atomic": [_shape(each) for each in node.steps]}
+        case Parallel():
+            return {"parallel": [[_shape(each) for each in branch] for branch in node.branches]}
+
+
+def _described(field: Field) -> str:
+    return f"{field.name} (personal)" if field.personal else field.name

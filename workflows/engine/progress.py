@@ -1,0 +1,81 @@
+"""Moves an execution on while its row is held: adds facts, decides what follows, and has it published after commit."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from workflows.engine import dispatch, store
+from workflows.engine.attempt import Clock
+from workflows.engine.canvas import canvas
+from workflows.engine.definition import Unit, Workflow
+from workflows.engine.events import Event, Fact
+from workflows.engine.planner import conclusion, next_moves
+from workflows.engine.state import apply
+
+# How long what was dispatched may take to begin before a sweep looks after it.
+PATIENCE = timedelta(seconds=5)
+
+
+class Progress:
+    """The steps from a held row to the next one. Nothing is written before ``record``."""
+
+    def __init__(self, db: Session, workflow: Workflow, execution: store.Stored, clock: Clock, actor: str) -> None:
+        self._db = db
+        self._workflow = workflow
+        self._clock = clock
+        self._actor = actor
+        self.execution = execution
+        self.before = execution.to_state()
+        self.state = self.before
+        self._events: list[Event] = []
+
+    def add(self, fact: Fact) -> None:
+        event = Event(self.state.position + 1, self._clock(), self._actor, fact)
+        self.state = apply(self.state, event)
+        self._events.append(event)
+
+    def conclude(self) -> None:
+        """Add the ending, if nothing is left to run."""
+        if ending := conclusion(self._workflow, self.state):
+            self.add(ending)
+
+    @property
+    def moves(self) -> tuple[Unit, ...]:
+        """What may run now."""
+        return next_moves(self._workflow, self.state)
+
+    @property
+    def new_moves(self) -> tuple[Unit, ...]:
+        """What may run now and could not before."""
+        earlier = next_moves(self._workflow, self.before)
+        return tuple(unit for unit in self.moves if unit not in earlier)
+
+    def record(self, patience: timedelta = PATIENCE, dispatches: int = 0) -> None:
+        """Write the events and the row; ``due_at`` is ``patience`` from now while something may run."""
+        store.record(
+            self._db,
+            self._workflow,
+            self.execution.id,
+            self.state,
+            self._events,
+            patience if self.moves else None,
+            dispatches,
+        )
+        dispatch.announce_after_commit(self._db, self.execution.id)
+
+    def publish(self, units: tuple[Unit, ...], delay_seconds: float = 0) -> None:
+        """Have ``units`` sent to Celery after commit."""
+        publish(self._db, self._workflow, units, self.execution.id, self.state.epoch, delay_seconds)
+
+
+def publish(
+    db: Session,
+    workflow: Workflow,
+    units: tuple[Unit, ...],
+    execution_id: UUID,
+    epoch: int,
+    delay_seconds: float = 0,
+) -> None:
+    """Have ``units`` of an execution sent to Celery after commit."""
+    dispatch.publish_after_commit(db, canvas(workflow, units, execution_id, epoch), delay_seconds)

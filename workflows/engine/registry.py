@@ -1,0 +1,88 @@
+"""Name and version → definition, and the check that a registered definition has not changed."""
+
+from collections.abc import Iterable, Iterator
+
+from sqlalchemy.orm import Session
+
+from workflows.engine import store
+from workflows.engine.definition import Workflow
+from zea.errors import DefinitionError, FingerprintChanged
+
+
+class Registry:
+    """The definitions that this process can run.
+
+    Raises:
+        DefinitionError: two definitions share name and version, or two workflows would share a task name.
+    """
+
+    def __init__(self, *workflows: Workflow) -> None:
+        self._workflows: dict[tuple[str, int], Workflow] = {}
+        prefixes: dict[str, str] = {}
+        for workflow in workflows:
+            if (workflow.name, workflow.version) in self._workflows:
+                raise DefinitionError(f"{workflow} is registered twice.")
+            if prefixes.setdefault(workflow.prefix, workflow.name) != workflow.name:
+                raise DefinitionError(f"{workflow} and {prefixes[workflow.prefix]} would share their task names.")
+            self._workflows[workflow.name, workflow.version] = workflow
+
+    def __iter__(self) -> Iterator[Workflow]:
+        return iter(self._workflows.values())
+
+    def get(self, name: str, version: int) -> Workflow | None:
+        """That version, or None if this process does not know it."""
+        return self._workflows.get((name, version))
+
+    def versions(self) -> list[tuple[str, int]]:
+        return list(self._workflows)
+
+    def tasks(self) -> dict[str, tuple[str, str]]:
+        """Every Celery task's name → workflow name and unit name, over all versions."""
+        return {workflow.task_name(unit): (workflow.name, unit.name) for workflow in self for unit in workflow.units}
+
+    def runs_alone(self, workflow_name: str, unit_name: str) -> bool:
+        """Whether in every version that has this unit, no other unit can run beside it."""
+        return all(
+            unit_name in workflow.alone
+            for workflow in self
+            if workflow.name == workflow_name and workflow.unit(unit_name)
+        )
+
+    def verify(self, db: Session) -> None:
+        """Register what is new, and refuse what has changed without a new version.
+
+        Raises:
+            FingerprintChanged: naming the definition and what is different in it.
+        """
+        for workflow in self:
+            registered = store.register(db, workflow)
+            if registered["fingerprint"] != workflow.fingerprint:
+                change = _difference(registered["shape"], workflow.shape)
+                raise FingerprintChanged(
+                    f"{workflow} is not the one that is registered: {change}. "
+                    "Give it a new version and keep the old one for the executions that run on it."
+                )
+
+
+def _difference(before: object, after: object) -> str:
+    """The first thing that differs, in words."""
+    match before, after:
+        case dict(), dict():
+            changed = next(key for key in sorted(before | after) if before.get(key) != after.get(key))
+            return f"{changed}: {_difference(before.get(changed), after.get(changed))}"
+        case list(), list():
+            return _first_difference(before, after)
+        case _:
+            return f"{before!r} became {after!r}"
+
+
+def _first_difference(before: list[object], after: list[object]) -> str:
+    for index, (old, new) in enumerate(zip(before, after, strict=False)):
+        if old != new:
+            return f"number {index + 1}: {_difference(old, new)}"
+    longer, word = (before, "removed") if len(before) > len(after) else (after, "added")
+    return f"{_names(longer[min(len(before), len(after)) :])} {word}"
+
+
+def _names(entries: Iterable[object]) -> str:
+    return ", ".join(str(entry.get("step", entry)) if isinstance(entry, dict) else str(entry) for entry in entries)

@@ -1,0 +1,48 @@
+"""Begins an execution: its row, its first event and the dispatch of its first units, in the caller's transaction."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from workflows.engine import store
+from workflows.engine.definition import Workflow
+from workflows.engine.events import Event, ExecutionStarted
+from workflows.engine.planner import next_moves
+from workflows.engine.progress import PATIENCE, publish
+from workflows.engine.state import State
+from workflows.engine.values import encode
+from zea import clock
+from zea.db import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The execution that a start came to; ``joined`` if its start key had begun it before."""
+
+    execution_id: UUID
+    joined: bool = False
+
+
+def start(
+    db: Session,
+    workflow: Workflow,
+    inputs: object,
+    *,
+    actor: str,
+    start_key: str | None = None,
+    execution_id: UUID | None = None,
+) -> Started:
+    """Begin an execution of ``workflow`` once ``db``'s transaction commits.
+
+    ``inputs`` is an instance of the workflow's input. Two starts with one ``start_key`` are one execution.
+    """
+    execution_id = execution_id or new_id()
+    public, private = encode(workflow.input_fields, inputs)
+    # The database sets the moment; the one given here is only a place for it.
+    started = Event(1, clock.now(), actor, ExecutionStarted(workflow.name, workflow.version, public))
+    if store.insert(db, workflow, execution_id, started, private, start_key, PATIENCE):
+        publish(db, workflow, next_moves(workflow, State(inputs=public)), execution_id, epoch=1)
+        return Started(execution_id)
+    assert start_key is not None, "an execution without a start key cannot collide"
+    return Started(store.started_under(db, workflow.name, start_key), joined=True)

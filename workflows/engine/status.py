@@ -1,0 +1,177 @@
+"""What the outside may know of an execution: the status that the API, the command line and Python clients show."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from workflows.engine import store
+from workflows.engine.definition import Workflow
+from workflows.engine.events import Event
+from workflows.engine.models import StepStatus
+from workflows.engine.planner import next_moves
+from workflows.engine.state import Problem, State
+from workflows.engine.values import Json, is_withheld
+
+WITHHELD_TEXT = "[personal]"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorStatus:
+    """Why something failed. ``traceback`` is only there for errors that nobody expected."""
+
+    kind: str
+    message: str
+    traceback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step; times are by the database's clock, the duration is in seconds."""
+
+    step_name: str
+    step_index: int
+    status: StepStatus
+    attempt: int
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_seconds: float | None
+    output: Json
+    error: ErrorStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionView:
+    """One execution. ``current_step_index`` counts from 0; ``progress_percentage`` is completed steps over all."""
+
+    execution_id: UUID
+    workflow_name: str
+    workflow_version: int
+    status: str
+    subject: str | None
+    started_by: str
+    started_at: datetime
+    completed_at: datetime | None
+    elapsed_seconds: float
+    current_step_index: int | None
+    total_steps: int
+    current_step_name: str | None
+    progress_percentage: float
+    steps: list[StepView]
+    inputs: Json
+    output: Json
+    error: ErrorStatus | None
+    resumable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionSummary:
+    """One line of a list of executions."""
+
+    execution_id: UUID
+    workflow_name: str
+    workflow_version: int
+    status: str
+    subject: str | None
+    started_by: str
+    started_at: datetime
+    completed_at: datetime | None
+    current_step_name: str | None
+    completed_steps: int
+    total_steps: int
+    error_kind: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """One event, as it is stored."""
+
+    position: int
+    type: str
+    step: str | None
+    at: datetime
+    actor: str
+    data: Json
+
+
+def view_of(workflow: Workflow | None, row: store.Stored, now: datetime, held: frozenset[int]) -> ExecutionView:
+    """The status of an execution; one of an unknown version shows the steps that something has happened to."""
+    state = row.to_state()
+    names = [step.name for step in workflow.steps] if workflow else list(state.steps)
+    running = _running(workflow, row, state, held)
+    return ExecutionView(
+        execution_id=row.id,
+        workflow_name=row.workflow,
+        workflow_version=row.version,
+        status=row.status,
+        subject=row.subject,
+        started_by=row.started_by,
+        started_at=row.created_at,
+        completed_at=row.completed_at,
+        elapsed_seconds=((row.completed_at or now) - row.created_at).total_seconds(),
+        current_step_index=names.index(row.current_step) if row.current_step in names else None,
+        total_steps=row.total_steps,
+        current_step_name=row.current_step,
+        progress_percentage=round(100 * row.completed_steps / row.total_steps, 1),
+        steps=[_step_view(index, name, state, running) for index, name in enumerate(names)],
+        inputs=_shown(row.inputs),
+        output=_shown(row.output),
+        error=_error(state.error),
+        resumable=state.resumable,
+    )
+
+
+def summary_of(row: store.Stored) -> ExecutionSummary:
+    return ExecutionSummary(
+        execution_id=row.id,
+        workflow_name=row.workflow,
+        workflow_version=row.version,
+        status=row.status,
+        subject=row.subject,
+        started_by=row.started_by,
+        started_at=row.created_at,
+        completed_at=row.completed_at,
+        current_step_name=row.current_step,
+        completed_steps=row.completed_steps,
+        total_steps=row.total_steps,
+        error_kind=row.error["kind"] if row.error else None,
+    )
+
+
+def event_view(event: Event) -> EventView:
+    row = event.to_row()
+    return EventView(event.position, row["type"], row["step"], event.at, event.actor, _shown(row["data"]))
+
+
+def _running(workflow: Workflow | None, row: store.Stored, state: State, held: frozenset[int]) -> set[str]:
+    """Names of the steps whose unit a worker holds right now."""
+    moves = next_moves(workflow, state) if workflow else ()
+    return {step.name for unit in moves if store.claim_key(row.id, unit.name) in held for step in unit.steps}
+
+
+def _step_view(index: int, name: str, state: State, running: set[str]) -> StepView:
+    step = state.step(name)
+    return StepView(
+        step_name=name,
+        step_index=index,
+        status=StepStatus.RUNNING if name in running else step.status,
+        attempt=step.attempt,
+        started_at=step.started_at,
+        completed_at=step.completed_at,
+        duration_seconds=step.duration_seconds,
+        output=_shown(step.output),
+        error=_error(step.error),
+    )
+
+
+def _error(problem: Problem | None) -> ErrorStatus | None:
+    return ErrorStatus(problem.kind, problem.message, problem.traceback) if problem else None
+
+
+def _shown(values: Json) -> Json:
+    """Values as people see them, a word in the place of each personal one."""
+    return {name: WITHHELD_TEXT if is_withheld(value) else _inner(value) for name, value in values.items()}
+
+
+def _inner(value: Any) -> Any:
+    return _shown(value) if isinstance(value, dict) else value

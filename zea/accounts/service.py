@@ -1,0 +1,247 @@
+"""Accounts: who people are, how they sign in, and what athletes tell of themselves."""
+
+from dataclasses import dataclass
+from unicodedata import normalize
+from uuid import UUID
+
+from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+from zea.accounts import tokens
+from zea.accounts.models import AthleteProfile, RefreshToken, Role, User
+from zea.accounts.passwords import hash_password
+from zea.accounts.schemas import NewUser, Profile, Registration, TokenPair, UserChanges
+from zea.credits.models import CreditAccount
+from zea.db import new_id
+from zea.errors import EmailTaken, NotFound, Unauthenticated
+
+
+def email_key(email: str) -> str:
+    """What makes an address the same address: not its case, nor how its characters are composed."""
+    folded = normalize("NFKC", email.strip()).casefold()
+    return normalize("NFKC", folded)
+
+
+# Accounts
+
+
+def register(db: Session, registration: Registration, password_hash: str) -> UUID:
+    """Make an athlete, who may book once their profile is complete.
+
+    Raises:
+        EmailTaken: the address has an account, however it is written.
+    """
+    return _insert_user(db, registration, password_hash, Role.ATHLETE, can_book=False)
+
+
+def create_user(db: Session, user: NewUser) -> UUID:
+    """Make a person of any role, on behalf of an admin. Such an athlete may book at once (domain.md, section 2).
+
+    Raises:
+        EmailTaken: the address has an account, however it is written.
+    """
+    may_book = user.role is Role.ATHLETE
+    return _insert_user(db, user, hash_password(user.password), user.role, can_book=may_book)
+
+
+def _insert_user(db: Session, person: Registration, password_hash: str, role: Role, *, can_book: bool) -> UUID:
+    # The unique index decides, also between two that register at the same moment: the second waits for the first.
+    statement = (
+        postgresql.insert(User)
+        .values(
+            email=person.email,
+            email_key=email_key(person.email),
+            password_hash=password_hash,
+            name=person.name or person.email.partition("@")[0],
+            role=role.value,
+            locale=person.locale,
+            timezone=person.timezone,
+            can_book=can_book,
+        )
+        .on_conflict_do_nothing(index_elements=[User.email_key])
+        .returning(User.id)
+    )
+    user_id = db.scalar(statement)
+    if user_id is None:
+        raise EmailTaken
+    if role is Role.ATHLETE:
+        db.execute(insert(CreditAccount).values(athlete_id=user_id, balance=0))
+    return user_id
+
+
+def find_user(db: Session, user_id: UUID) -> User:
+    """The person.
+
+    Raises:
+        NotFound: there is none.
+    """
+    user = db.scalar(select(User).where(User.id == user_id))
+    if user is None:
+        raise NotFound("There is no such person.")
+    return user
+
+
+def require_active(db: Session, user_id: UUID) -> User:
+    """The person, who still has an open account.
+
+    Raises:
+        Unauthenticated: the account was closed or removed after its token was handed out.
+    """
+    user = db.scalar(select(User).where(User.id == user_id, User.is_active))
+    if user is None:
+        raise Unauthenticated
+    return user
+
+
+def users(role: Role | None = None) -> Select[User]:
+    """Everybody, or everybody of one role."""
+    everybody = select(User)
+    return everybody if role is None else everybody.where(User.role == role.value)
+
+
+def change_user(db: Session, user_id: UUID, changes: UserChanges) -> User:
+    """Change what is given.
+
+    Raises:
+        NotFound: there is no such person.
+    """
+    values = changes.model_dump(exclude_none=True)
+    if not values:
+        return find_user(db, user_id)
+    user = db.scalars(update(User).where(User.id == user_id).values(values).returning(User)).one_or_none()
+    if user is None:
+        raise NotFound("There is no such person.")
+    return user
+
+
+# Profiles
+
+
+def save_profile(db: Session, athlete_id: UUID, profile: Profile) -> AthleteProfile:
+    """Keep the profile, in place of an earlier one."""
+    values = profile.model_dump(mode="json")
+    statement = (
+        postgresql.insert(AthleteProfile)
+        .values(athlete_id=athlete_id, **values)
+        .on_conflict_do_update(
+            index_elements=[AthleteProfile.athlete_id], set_={**values, "updated_at": func.clock_timestamp()}
+        )
+        .returning(AthleteProfile)
+    )
+    return db.execute(statement, execution_options={"populate_existing": True}).scalar_one()
+
+
+def enable_booking(db: Session, athlete_id: UUID) -> None:
+    """The athlete may book from now on; the moment of the first time is kept."""
+    db.execute(
+        update(User)
+        .where(User.id == athlete_id, User.role == Role.ATHLETE.value)
+        .values(can_book=True, profile_completed_at=func.coalesce(User.profile_completed_at, func.clock_timestamp()))
+    )
+
+
+# Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a sign-in is checked against."""
+
+    user_id: UUID
+    role: Role
+    password_hash: str
+
+
+def find_credentials(db: Session, email: str) -> Credentials | None:
+    """The open account with this address, if there is one."""
+    statement = select(User.id, User.role, User.password_hash).where(User.email_key == email_key(email), User.is_active)
+    row = db.execute(statement).one_or_none()
+    return Credentials(row.id, Role(row.role), row.password_hash) if row else None
+
+
+def start_session(db: Session, user_id: UUID, role: Role) -> TokenPair:
+    """The first pair of tokens after a sign-in; all that are rotated from it share a family."""
+    return _token_pair(db, user_id, role, family_id=new_id())
+
+
+def rotate(db: Session, refresh_token: str) -> TokenPair | None:
+    """The next pair for a refresh token, which is used up by this.
+
+    None when it is not valid. A token that was used before is a copy in the wrong hands, or the owner's after a thief
+    was faster: its whole family ends (RFC 9700, section 4.14.2). That must be committed, so it is told by the None
+    and not by an exception, which would roll it back.
+    """
+    token_hash = tokens.refresh_hash(refresh_token)
+    owner = _lock_owner(db, token_hash)
+    if owner is None:
+        return None
+    family_id = _use_up(db, token_hash)
+    if family_id is None or not owner.is_active:
+        _revoke_family(db, token_hash)
+        return None
+    return _token_pair(db, owner.id, Role(owner.role), family_id)
+
+
+def end_session(db: Session, refresh_token: str) -> None:
+    """Revoke the token and all that were rotated from the same sign-in; one that is not known changes nothing."""
+    token_hash = tokens.refresh_hash(refresh_token)
+    _lock_owner(db, token_hash)
+    _revoke_family(db, token_hash)
+
+
+def _lock_owner(db: Session, token_hash: str) -> User | None:
+    """The token's owner, held until the end of the transaction.
+
+    Otherwise a rotation could hand out a new token of a family at the moment in which that family is revoked, and the
+    revocation would not see it.
+    """
+    statement = (
+        select(User)
+        .join(RefreshToken, RefreshToken.user_id == User.id)
+        .where(RefreshToken.token_hash == token_hash)
+        .with_for_update(of=User, key_share=True)
+    )
+    return db.scalar(statement)
+
+
+def _use_up(db: Session, token_hash: str) -> UUID | None:
+    """The family of the token, if it was still good: unused, not revoked, and before its deadline."""
+    statement = (
+        update(RefreshToken)
+        .where(
+            RefreshToken.token_hash == token_hash,
+            RefreshToken.used_at.is_(None),
+            RefreshToken.revoked_at.is_(None),
+            RefreshToken.expires_at > func.clock_timestamp(),
+        )
+        .values(used_at=func.clock_timestamp())
+        .returning(RefreshToken.family_id)
+    )
+    return db.scalar(statement)
+
+
+def _revoke_family(db: Session, token_hash: str) -> None:
+    family = select(RefreshToken.family_id).where(RefreshToken.token_hash == token_hash).scalar_subquery()
+    db.execute(
+        update(RefreshToken)
+        .where(RefreshToken.family_id == family, RefreshToken.revoked_at.is_(None))
+        .values(revoked_at=func.clock_timestamp())
+    )
+
+
+def _token_pair(db: Session, user_id: UUID, role: Role, family_id: UUID) -> TokenPair:
+    refresh_token = tokens.new_refresh_token()
+    db.execute(
+        insert(RefreshToken).values(
+            user_id=user_id,
+            family_id=family_id,
+            token_hash=tokens.refresh_hash(refresh_token),
+            expires_at=func.clock_timestamp() + tokens.REFRESH_LIFETIME,
+        )
+    )
+    return TokenPair(
+        access_token=tokens.access_token(user_id, role),
+        refresh_token=refresh_token,
+        expires_in=int(tokens.ACCESS_LIFETIME.total_seconds()),
+    )

@@ -1,0 +1,45 @@
+"""People, as admins make and see them."""
+
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from zea.accounts import service
+from zea.accounts.models import Role, User
+from zea.accounts.schemas import Me, NewUser
+from zea.api.deps import Admin, Db, IdempotencyKey
+from zea.api.idempotency import KeyedRequest, idempotent
+from zea.api.paging import Page, Paging, page
+
+router = APIRouter(prefix="/api/admin/users", tags=["admin"])
+
+
+class UserCreated(BaseModel):
+    """A new person."""
+
+    user_id: UUID
+
+
+class ListedUser(Me):
+    """A person, as an admin sees them."""
+
+    is_active: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        return cls(**Me.of(user).model_dump(), is_active=user.is_active, created_at=user.created_at)
+
+
+@router.post("", status_code=201)
+def create_user(user: NewUser, admin: Admin, db: Db, key: IdempotencyKey = None) -> UserCreated:
+    request = KeyedRequest(key, f"user:{admin.id}", "admin.create_user", user)
+    return idempotent(db, request, UserCreated, lambda: UserCreated(user_id=service.create_user(db, user)))
+
+
+@router.get("")
+def list_users(_: Admin, db: Db, paging: Paging, role: Role | None = None) -> Page[ListedUser]:
+    return page(db, service.users(role), User.created_at, User.id, paging, ListedUser.of)

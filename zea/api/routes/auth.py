@@ -1,0 +1,93 @@
+"""Registering, signing in, and staying signed in."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.security import OAuth2PasswordRequestForm
+from pydantic import BaseModel, Field
+
+from zea.accounts import passwords, service
+from zea.accounts.schemas import Registration, TokenPair
+from zea.api.deps import ClientAddress, Db, IdempotencyKey
+from zea.api.idempotency import KeyedRequest, idempotent
+from zea.api.limits import record_failure, refuse_after_failures
+from zea.api.schemas import Request
+from zea.db import transaction
+from zea.errors import Unauthenticated
+
+router = APIRouter(prefix="/api/auth", tags=["auth"])
+
+WELCOME = {
+    "es": "Tu cuenta está lista. Completa tu perfil para reservar.",
+    "en": "Your account is ready. Complete your profile to book.",
+}
+
+
+class Registered(BaseModel):
+    """A new athlete, and the onboarding that was started for them."""
+
+    user_id: UUID
+    onboarding_execution_id: UUID | None
+    message: str
+
+
+class RefreshRequest(Request):
+    """A refresh token, given back."""
+
+    refresh_token: str = Field(min_length=1, max_length=512, repr=False)
+
+
+@router.post("/register", status_code=201)
+def register(registration: Registration, db: Db, key: IdempotencyKey = None) -> Registered:
+    # Hashed first: no connection is held meanwhile.
+    password_hash = passwords.hash_password(registration.password)
+    # Nobody is signed in: the address stands for the caller, so that strangers who chose the same key do not meet.
+    caller = f"email:{service.email_key(registration.email)}"
+    request = KeyedRequest(key, caller, "auth.register", registration)
+    return idempotent(db, request, Registered, lambda: _registered(db, registration, password_hash))
+
+
+def _registered(db: Db, registration: Registration, password_hash: str) -> Registered:
+    user_id = service.register(db, registration, password_hash)
+    return Registered(user_id=user_id, onboarding_execution_id=None, message=WELCOME[registration.locale])
+
+
+@router.post("/login")
+def login(
+    form: Annotated[OAuth2PasswordRequestForm, Depends()], address: ClientAddress, response: Response
+) -> TokenPair:
+    _never_cached(response)
+    email_key = service.email_key(form.username)
+    refuse_after_failures(address, email_key)
+    # Two transactions, so that no connection is held while the password is hashed.
+    with transaction() as db:
+        found = service.find_credentials(db, form.username)
+    # One answer after one amount of work, whether the address, the password or the account's state was wrong.
+    right = passwords.matches(form.password, found.password_hash if found else None)
+    if found is None or not right:
+        record_failure(address, email_key)
+        raise Unauthenticated("Wrong email or password.")
+    with transaction() as db:
+        return service.start_session(db, found.user_id, found.role)
+
+
+@router.post("/refresh")
+def refresh(request: RefreshRequest, response: Response) -> TokenPair:
+    _never_cached(response)
+    # The error is raised after the commit: that a token was used twice must stay known.
+    with transaction() as db:
+        pair = service.rotate(db, request.refresh_token)
+    if pair is None:
+        raise Unauthenticated("This refresh token is no longer valid: sign in again.")
+    return pair
+
+
+@router.post("/logout", status_code=204)
+def logout(request: RefreshRequest, db: Db) -> None:
+    service.end_session(db, request.refresh_token)
+
+
+def _never_cached(response: Response) -> None:
+    """RFC 6749, section 5.1."""
+    response.headers["Cache-Control"] = "no-store"

@@ -1,0 +1,91 @@
+"""Whether this process lives, and whether it can do its work."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal
+
+import anyio
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from fastapi import APIRouter
+from pydantic import BaseModel
+from redis.exceptions import RedisError
+from sqlalchemy import create_engine, pool
+from sqlalchemy.exc import SQLAlchemyError
+
+from zea import config, db
+from zea.api import limits
+from zea.errors import Unreachable
+from zea.stack.schema import migrations
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+PATIENCE = 1.0  # seconds for each check
+# Threads of their own: checks that hang must not take those that serve requests, nor ever be more than a few.
+_THREADS = 4
+
+
+class Health(BaseModel):
+    """All is well."""
+
+    status: Literal["alive", "ready"]
+
+
+@router.get("/live")
+async def live() -> Health:
+    return Health(status="alive")
+
+
+@router.get("/ready")
+async def ready() -> Health:
+    reasons = await _reasons_against({"database": _database_problem, "broker": _broker_problem})
+    if reasons:
+        raise Unreachable("; ".join(reasons))
+    return Health(status="ready")
+
+
+async def _reasons_against(checks: dict[str, Callable[[], str | None]]) -> list[str]:
+    found: dict[str, str | None] = {}
+
+    async def run(name: str) -> None:
+        found[name] = await _within_patience(name, checks[name])
+
+    async with anyio.create_task_group() as group:
+        for name in checks:
+            group.start_soon(run, name)
+    return [reason for name in checks if (reason := found[name])]
+
+
+async def _within_patience(name: str, check: Callable[[], str | None]) -> str | None:
+    with anyio.move_on_after(PATIENCE):
+        return await anyio.to_thread.run_sync(check, abandon_on_cancel=True, limiter=_limiter())
+    return f"the {name} does not answer within {PATIENCE:g} s"
+
+
+def _database_problem() -> str | None:
+    # A connection of its own: a pool that is busy for a moment is no reason to send people elsewhere.
+    engine = create_engine(config.database_url(), poolclass=pool.NullPool, connect_args=db.CONNECT_ARGUMENTS)
+    try:
+        with engine.connect() as connection:
+            applied = MigrationContext.configure(connection).get_current_heads()
+    except SQLAlchemyError:
+        return "the database cannot be reached"
+    return None if set(applied) == _newest_migrations() else "the database is not migrated: run `zea db upgrade`"
+
+
+def _broker_problem() -> str | None:
+    try:
+        limits.broker().ping()
+    except RedisError:
+        return "the broker cannot be reached"
+    return None
+
+
+@lru_cache
+def _newest_migrations() -> frozenset[str]:
+    return frozenset(ScriptDirectory(str(migrations())).get_heads())
+
+
+@lru_cache
+def _limiter() -> anyio.CapacityLimiter:
+    return anyio.CapacityLimiter(_THREADS)

@@ -1,0 +1,61 @@
+"""What every request and answer shares: strict bodies, moments with an offset, and the shape of a problem."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
+
+
+class Request(BaseModel):
+    """A request's body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _aware(value: object, parsed: ValidatorFunctionWrapHandler) -> datetime:
+    """ISO 8601 only, and with an offset: a bare number or a naive time would be a guess at what was meant."""
+    if not isinstance(value, str) or not DATE_FIRST.match(value):
+        raise ValueError("write a date and time as in 2026-03-02T09:00:00-03:00")
+    moment: datetime = parsed(value)
+    if moment.tzinfo is None:
+        raise ValueError("add the offset from UTC, as in 2026-03-02T09:00:00-03:00 or 2026-03-02T12:00:00Z")
+    return moment
+
+
+DATE_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")
+AwareDatetime = Annotated[datetime, WrapValidator(_aware)]
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field. What was sent is never repeated: it may be a password."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    type: str = Field(examples=["urn:zea:problem:slot-unavailable"])
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldProblem] | None = None
+
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+
+def _documented(description: str) -> dict[str, Any]:
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema["properties"]["errors"]["anyOf"][0]["items"] = schema.pop("$defs")["FieldProblem"]
+    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}
+
+
+# Given to the application, so that the API's description tells of problems and not of FastAPI's own error shape.
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": _documented("The request was refused; 422 lists the fields, malformed JSON included."),
+    "5XX": _documented("Not the caller's fault; after a 503, try again."),
+}

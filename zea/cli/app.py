@@ -1,0 +1,87 @@
+"""The `zea` command itself: which commands there are, and what their errors mean to the shell."""
+
+import sys
+from importlib import import_module
+from typing import Any, Final, NamedTuple, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from zea.errors import ConfigurationError, Unreachable, ZeaError
+
+REFUSED: Final = 1
+USAGE: Final = 2
+UNREACHABLE: Final = 3
+
+
+class Entry(NamedTuple):
+    """Where a command lives: the module's ``app`` holds it under its own name, or is itself the group."""
+
+    module: str
+    summary: str
+    group: bool = False
+
+
+EXECUTIONS = "zea.cli.executions"
+COMMANDS: Final = {
+    "up": Entry("zea.cli.up", "Run the whole system on this machine."),
+    "demo": Entry("zea.cli.demo", "Walk through every workflow on a running system."),
+    "list": Entry(EXECUTIONS, "List executions, newest first."),
+    "status": Entry(EXECUTIONS, "Show one execution."),
+    "events": Entry(EXECUTIONS, "Show what happened in an execution."),
+    "users": Entry("zea.cli.users", "Create users.", group=True),
+    "db": Entry("zea.cli.database", "Manage the database's schema.", group=True),
+}
+
+
+class LazyCommand(TyperCommand):
+    """A command's name and summary; the module with the rest is loaded when it is called."""
+
+    def __init__(self, name: str, entry: Entry) -> None:
+        super().__init__(name, help=entry.summary)
+        self._entry = entry
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return self._loaded().make_context(info_name, args, parent, **extra)
+
+    def _loaded(self) -> Any:
+        group = typer.main.get_group(import_module(self._entry.module).app)
+        return group if self._entry.group else group.commands[str(self.name)]
+
+
+class Commands(TyperGroup):
+    """All of zea's commands, in the order of the table."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, entry in COMMANDS.items():
+            self.add_command(LazyCommand(name, entry))
+
+
+app = typer.Typer(
+    name="zea",
+    cls=Commands,
+    help="Sports coaching on durable workflows.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def zea() -> None:
+    """Sports coaching on durable workflows."""
+
+
+def main() -> NoReturn:
+    """Run the command line; an error of zea's own is one line on standard error and an exit code."""
+    try:
+        app()
+    except ZeaError as error:
+        typer.echo(f"zea: {error.message}", err=True)
+        sys.exit(exit_code(error))
+    sys.exit(0)
+
+
+def exit_code(error: ZeaError) -> int:
+    """1 refused or failed, 3 not reachable or cannot start."""
+    return UNREACHABLE if isinstance(error, ConfigurationError | Unreachable) else REFUSED

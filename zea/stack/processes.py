@@ -1,0 +1,62 @@
+"""The processes of zea and their commands: what `zea up` supervises, and what the Procfile says in the shell's words.
+
+Workers run without gossip and mingle, which are for workers that talk to each other: mingle alone makes a start wait a
+second for answers. Heartbeats stay, because Flower tells a living worker by them; `inspect` needs none of the three.
+
+REMAP_SIGTERM makes SIGTERM end a worker within worker_soft_shutdown_timeout, its unfinished messages put back: a plain
+warm stop waits for the running step however long it takes. A step is one transaction, so ending it loses nothing.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from zea.stack.child import Program
+
+CELERY = ("celery", "-A", "tasks")
+WORKER_FEATURES = ("--loglevel", "INFO", "--without-gossip", "--without-mingle")
+API = (
+    *("uvicorn", "zea.api.app:create_app", "--factory", "--loop", "uvloop", "--http", "httptools"),
+    *("--workers", "1", "--no-access-log", "--timeout-graceful-shutdown", "5"),
+)
+WORKER = (
+    *(*CELERY, "worker", "-Q", "workflows,notifications", "-n", "worker@%h"),
+    *("--pool", "prefork", "-c", "2", *WORKER_FEATURES),
+)
+SWEEPER = (
+    *(*CELERY, "worker", "-Q", "sweeps", "-n", "sweeper@%h"),
+    *("--pool", "prefork", "-c", "1", *WORKER_FEATURES),
+)
+BEAT = (*CELERY, "beat", "--loglevel", "INFO", "--pidfile=")
+FLOWER = (*CELERY, "flower", "--address=127.0.0.1", "--persistent=True", "--state-save-interval=5000")
+
+WORKER_STOP = {"REMAP_SIGTERM": "SIGQUIT"}
+
+WORKER_STAGE, FRONT_STAGE = 1, 2  # what takes requests or makes work stops before what does the work
+
+
+def api(host: str, port: int, environment: Mapping[str, str]) -> Program:
+    return _program("api", (*API, "--host", host, "--port", str(port)), environment, FRONT_STAGE)
+
+
+def worker(environment: Mapping[str, str]) -> Program:
+    return _program("worker", WORKER, {**environment, **WORKER_STOP}, WORKER_STAGE)
+
+
+def sweeper(environment: Mapping[str, str]) -> Program:
+    return _program("sweeper", SWEEPER, {**environment, **WORKER_STOP}, WORKER_STAGE)
+
+
+def beat(schedule: Path, environment: Mapping[str, str]) -> Program:
+    return _program("beat", (*BEAT, "-s", str(schedule)), environment, FRONT_STAGE)
+
+
+def flower(port: int, database: Path, login: str, environment: Mapping[str, str]) -> Program:
+    """``login`` is user:password. It is handed over in the environment: a command line is public."""
+    command = (*FLOWER, f"--port={port}", f"--db={database}")
+    return _program("flower", command, {**environment, "FLOWER_BASIC_AUTH": login}, FRONT_STAGE)
+
+
+def _program(name: str, module: Sequence[str], environment: Mapping[str, str], stage: int) -> Program:
+    command = [sys.executable, "-m", *module]
+    return Program(name, lambda: command, environment, stage)
