@@ -28,6 +28,10 @@ task_acks_late = True
 task_reject_on_worker_lost = False
 worker_prefetch_multiplier = 1
 
+# How long a worker that is told to stop lets its running steps go on; what does not end in time is rolled back and put
+# back into its queue.
+worker_soft_shutdown_timeout = 3.0
+
 # What a person waits for has a queue of its own, so that it never stands behind mail and notifications.
 task_default_queue = "workflows"
 task_routes = {

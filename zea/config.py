@@ -111,6 +111,14 @@ def redis_url() -> str:
     return settings().redis_url or _running_system("redis_url")
 
 
+def connected_api() -> str:
+    """The API's address: the running `zea up`'s, else the one that this process would serve itself."""
+    try:
+        return _running_system("api_url")
+    except Unreachable:
+        return f"http://{settings().api_host}:{settings().api_port}"
+
+
 def _running_system(entry: str) -> str:
     """What `zea up` wrote into its data directory while it runs."""
     path = settings().data_dir / CONNECTION_FILE

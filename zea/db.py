@@ -18,6 +18,7 @@ from zea import config
 log = logging.getLogger(__name__)
 
 AFTER_COMMIT = "after_commit"
+POOL_SIZE = 20
 CONNECT_ARGUMENTS = {
     "connect_timeout": 2,
     "keepalives": 1,
@@ -50,10 +51,10 @@ def new_id() -> UUID:
 
 @lru_cache
 def engine() -> Engine:
-    """This process's connections: at most 20, a waiting caller gives up after 2 seconds."""
+    """This process's connections: a caller who waits for a free one gives up after 2 seconds."""
     return create_engine(
         config.database_url(),
-        pool_size=20,
+        pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=2,
         connect_args=CONNECT_ARGUMENTS,

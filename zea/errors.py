@@ -173,3 +173,9 @@ class StaleMessage(WorkflowError):
     """The step of this delivery is done, taken, or no longer wanted."""
 
     kind = "stale_message"
+
+
+def told(kind: str, message: str) -> ZeaError:
+    """The error to tell a caller whose execution failed: its refusal, or only that something went wrong."""
+    refusal = next((refusal for refusal in Refusal.__subclasses__() if refusal.kind == kind), None)
+    return refusal(message) if refusal else ZeaError(f"The workflow failed: {kind}.")

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = [path for folder in ("zea", "workflows", "tasks") for path in sorted((ROOT / folder).rglob("*.py"))]
 AREAS = ("accounts", "availability", "bookings", "credits", "notifications")
-BASE = ("config", "clock", "db", "broker", "errors", "context")
+BASE = ("config", "clock", "db", "broker", "errors", "context", "cursors")
 
 
 def module_of(path: Path) -> str:

@@ -1,18 +1,28 @@
 """The one door to executions, for the API, the command line and any other Python program."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from workflows.engine import store
 from workflows.engine.definition import Workflow
 from workflows.engine.registry import Registry
 from workflows.engine.start import Started, start
-from workflows.engine.status import EventView, ExecutionSummary, ExecutionView, event_view, summary_of, view_of
-from workflows.engine.store import Filter
+from workflows.engine.status import (
+    EventView,
+    ExecutionSummary,
+    ExecutionView,
+    Standing,
+    event_view,
+    standing_of,
+    summary_of,
+    view_of,
+)
+from workflows.engine.store import Filter, Stored
 from zea import db as database
+from zea.cursors import to_cursor, to_position
 from zea.errors import NotFound
 
 ENDED = ("completed", "failed")
@@ -21,10 +31,10 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ExecutionPage:
-    """A part of a list, newest first; ``next_after`` continues it, None at its end."""
+    """A part of a list, newest first; ``next_cursor`` continues it, None at its end."""
 
     items: list[ExecutionSummary]
-    next_after: tuple[datetime, UUID] | None
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +72,24 @@ class ExecutionClient:
             NotFound: there is no such execution.
         """
         with database.transaction() as db:
-            row = store.read(db, execution_id)
-            if row is None:
-                raise NotFound(f"There is no execution {execution_id}.")
+            row = _found(store.read(db, execution_id), execution_id)
             workflow = self.registry.get(row.workflow, row.version)
             held = frozenset() if row.completed_at else store.held_keys(db)
             return view_of(workflow, row, store.now(db), held)
+
+    def standing(self, execution_id: UUID) -> Standing:
+        """Its status, output and error, in one cheap read.
+
+        Raises:
+            NotFound: there is no such execution.
+        """
+        with database.transaction() as db:
+            return standing_of(_found(store.read(db, execution_id), execution_id))
+
+    def positions(self, execution_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """How many events each of these executions has, in one query."""
+        with database.transaction() as db:
+            return store.positions(db, execution_ids)
 
     def wait(
         self,
@@ -86,13 +108,18 @@ class ExecutionClient:
         return view
 
     def list_executions(
-        self, wanted: Filter | None = None, limit: int = 50, after: tuple[datetime, UUID] | None = None
+        self, wanted: Filter | None = None, limit: int = 50, cursor: str | None = None
     ) -> ExecutionPage:
-        """Executions, newest first, ``limit`` at the most."""
+        """Executions, newest first, ``limit`` at the most.
+
+        Raises:
+            InvalidInput: the cursor is none that an earlier page gave out.
+        """
         with database.transaction() as db:
-            rows = store.executions(db, wanted or Filter(), limit + 1, after)
+            rows = store.executions(db, wanted or Filter(), limit + 1, to_position(cursor))
         last = rows[limit - 1] if len(rows) > limit else None
-        return ExecutionPage([summary_of(row) for row in rows[:limit]], (last.created_at, last.id) if last else None)
+        next_cursor = to_cursor(last.created_at, last.id) if last else None
+        return ExecutionPage([summary_of(row) for row in rows[:limit]], next_cursor)
 
     def events(self, execution_id: UUID, after: int = 0, limit: int | None = None) -> list[EventView]:
         """The execution's events past position ``after``, oldest first.
@@ -101,10 +128,15 @@ class ExecutionClient:
             NotFound: there is no such execution.
         """
         with database.transaction() as db:
-            if store.read(db, execution_id) is None:
-                raise NotFound(f"There is no execution {execution_id}.")
+            _found(store.read(db, execution_id), execution_id)
             return [event_view(event) for event in store.events(db, execution_id, after, limit)]
 
     def close(self) -> None:
         """Give back this process's database connections; the client opens new ones when it is used again."""
         database.engine().dispose()
+
+
+def _found(row: Stored | None, execution_id: UUID) -> Stored:
+    if row is None:
+        raise NotFound(f"There is no execution {execution_id}.")
+    return row

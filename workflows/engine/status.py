@@ -65,6 +65,17 @@ class ExecutionView:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What one cheap read tells of an execution: enough for whoever waits for it."""
+
+    execution_id: UUID
+    status: str
+    output: Json
+    error: ErrorStatus | None
+    resumable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionSummary:
     """One line of a list of executions."""
 
@@ -119,6 +130,11 @@ def view_of(workflow: Workflow | None, row: store.Stored, now: datetime, held: f
         error=_error(state.error),
         resumable=state.resumable,
     )
+
+
+def standing_of(row: store.Stored) -> Standing:
+    state = row.to_state()
+    return Standing(row.id, row.status, _shown(row.output), _error(state.error), state.resumable)
 
 
 def summary_of(row: store.Stored) -> ExecutionSummary:

@@ -5,23 +5,30 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.metadata import version
 
+import anyio.to_thread
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 
+from workflows.catalog import registry
 from zea.api.errors import add_handlers
+from zea.api.executions import client
 from zea.api.limits import BodyLimit
 from zea.api.schemas import PROBLEM_RESPONSES
+from zea.api.waiting import WaitingRoom
 from zea.config import settings
+from zea.db import POOL_SIZE, transaction
 
 ROUTES = (
     "health",
     "auth",
     "me",
     "athletes",
-    # "coaches",
-    # "bookings",
-    # "credits",
-    # "notifications",
-    # "executions",
+    "coaches",
+    "booking_requests",
+    "bookings",
+    "credits",
+    "notifications",
+    "executions",
     "admin_users",
 )
 
@@ -50,6 +57,17 @@ def create_app() -> FastAPI:
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """What runs beside the requests: zea.api.waiting's one subscription goes around the yield."""
-    yield
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """What runs beside the requests: the one subscription and the one poll of all who wait for an execution."""
+    # A thread that waits for a connection helps nobody: there are as many threads as connections.
+    anyio.to_thread.current_default_thread_limiter().total_tokens = POOL_SIZE
+    await run_in_threadpool(_check_definitions)
+    room = WaitingRoom(client)
+    async with room.open():
+        app.state.waiting_room = room
+        yield
+
+
+def _check_definitions() -> None:
+    with transaction() as db:
+        registry.verify(db)

@@ -24,6 +24,7 @@ LARGEST_BODY = 256 * 1024  # bytes
 WINDOW = 60  # seconds
 # Many people share an address, and anybody may try somebody's email: both are slowed only well above one person's rate.
 WIDER = 10
+COUNTER_PREFIX = "zea:failed-sign-ins:"
 # Twice this bounds a call: once to connect, once to be answered.
 BROKER_PATIENCE = 0.15  # seconds
 
@@ -122,7 +123,7 @@ def _limits(address: str, email_key: str) -> dict[str, int]:
 
 def _counter(*parts: str) -> str:
     key = settings().secret_key.get_secret_value().encode()
-    return "zea:failed-sign-ins:" + hmac.new(key, "\0".join(parts).encode(errors="replace"), sha256).hexdigest()
+    return COUNTER_PREFIX + hmac.new(key, "\0".join(parts).encode(errors="replace"), sha256).hexdigest()
 
 
 def _counted(names: Iterable[str]) -> tuple[list[int], list[float]]:

@@ -16,6 +16,8 @@ from zea.errors import InvalidInput, NotFound, SlotOverlap, SlotUnavailable
 
 MAXIMUM_SLOTS = 200
 MAXIMUM_LENGTH = timedelta(hours=12)
+# Keeps a mistyped year out, and every moment inside what both PostgreSQL and Python can hold.
+HORIZON = timedelta(days=5 * 366)
 # Two constraints may see the same overlap first: equal starts are also a twin.
 OVERLAP_CONSTRAINTS = {"ex_slots_no_overlap", "uq_slots_coach_id_starts_at"}
 
@@ -80,7 +82,7 @@ def add_slots(db: Session, coach_id: UUID, periods: Sequence[Period]) -> list[Sl
     """Offer all of these hours, or none of them; earliest first.
 
     Raises:
-        InvalidInput: there are none or too many, or one is over, empty or too long.
+        InvalidInput: there are none or too many, or one is over, empty, too long or too far away.
         SlotOverlap: one overlaps another one, offered now or before.
     """
     if not 1 <= len(periods) <= MAXIMUM_SLOTS:
@@ -97,8 +99,8 @@ def _check(period: Period, now: datetime, field: str) -> None:
         raise InvalidInput("A slot ends after it starts.", field=f"{field}.ends_at")
     if period.ends_at - period.starts_at > MAXIMUM_LENGTH:
         raise InvalidInput("A slot is at most 12 hours long: split it into shorter ones.", field=f"{field}.ends_at")
-    if period.starts_at <= now:
-        raise InvalidInput("A slot starts in the future.", field=f"{field}.starts_at")
+    if not now < period.starts_at <= now + HORIZON:
+        raise InvalidInput("A slot starts in the future, within five years.", field=f"{field}.starts_at")
 
 
 def _hold_calendar(db: Session, coach_id: UUID) -> None:

@@ -188,7 +188,7 @@ def confirm_booking(db: Session, *, ctx: StepContext, booking_id: UUID) -> Confi
 # What people see
 
 
-def bookings(
+def visible_bookings(
     viewer_id: UUID,
     role: Role,
     status: BookingStatus | None = None,
@@ -212,7 +212,7 @@ def get_booking(db: Session, booking_id: UUID, viewer_id: UUID, role: Role) -> B
     Raises:
         NotFound: there is none, or the viewer is no party to it.
     """
-    booking = db.scalar(bookings(viewer_id, role).where(Booking.id == booking_id))
+    booking = db.scalar(visible_bookings(viewer_id, role).where(Booking.id == booking_id))
     if booking is None:
         raise NotFound("There is no such booking, or none that you may see.")
     return booking

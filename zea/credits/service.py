@@ -30,7 +30,8 @@ LOCK_ACCOUNT = (
 _account = (
     update(CreditAccount)
     .where(
-        CreditAccount.athlete_id == bindparam("athlete_id"),
+        # A parameter named like a column of the table would be taken for a new value of it.
+        CreditAccount.athlete_id == bindparam("account_id"),
         CreditAccount.balance + bindparam("amount", type_=Integer) >= 0,
     )
     .values(balance=CreditAccount.balance + bindparam("amount", type_=Integer))
@@ -118,7 +119,7 @@ def grant(db: Session, *, athlete_id: UUID, amount: int, reason: str, actor: str
     """
     if amount == 0 or abs(amount) > MAXIMUM_CHANGE:
         raise InvalidInput(f"The amount is from 1 to {MAXIMUM_CHANGE:,}, or the negative of it.", field="amount")
-    db.execute(OPEN_ACCOUNT, {"athlete_id": athlete_id})
+    db.connection().execute(OPEN_ACCOUNT, {"athlete_id": athlete_id})
     kind = EntryKind.GRANT if amount > 0 else EntryKind.ADJUSTMENT
     left = _change_balance(db, athlete_id, kind, amount, reason, actor)
     if left is None:
@@ -154,7 +155,7 @@ def _change_balance(
 ) -> int | None:
     """The balance after a change and its entry, or None when it would go below zero and nothing was changed."""
     change = {
-        "athlete_id": athlete_id,
+        "account_id": athlete_id,
         "entry_id": new_id(),
         "kind": kind.value,
         "amount": amount,

@@ -30,6 +30,7 @@ class Guard:
     def tend(self) -> None:
         """Replace the guardian if it died."""
         if self._process.poll() is not None:
+            self._hang_up()
             self._process = self._start()
 
     def close(self) -> None:
@@ -58,3 +59,8 @@ class Guard:
         with suppress(BrokenPipeError):
             assert self._process.stdin is not None
             self._process.stdin.write(line)
+
+    def _hang_up(self) -> None:
+        with suppress(BrokenPipeError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()

@@ -1,0 +1,281 @@
+"""`zea up` as people use it: started, refused, killed at any depth, stopped, with nobody left behind."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from waiting import wait_until
+
+from zea.config import CONNECTION_FILE
+from zea.stack.ports import LOOPBACK, free_port
+
+ZEA = [sys.executable, "-c", "from zea.cli.app import main; main()"]
+STARTED_WITHIN = 60.0
+SERVER_SETTINGS = ("DATABASE_URL", "REDIS_URL")
+
+
+class Machine:
+    """One data directory, its settings, and the `zea` commands run with them."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self.directory = directory
+        self.api_port, self.flower_port = free_port(), free_port()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name not in SERVER_SETTINGS},
+            "ZEA_DATA_DIR": str(directory),
+            "ZEA_API_PORT": str(self.api_port),
+            "ZEA_FLOWER_PORT": str(self.flower_port),
+            "COLUMNS": "200",
+            **settings,
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*ZEA, "up", *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*ZEA, *arguments],
+            env={**self.environment, **settings},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def connection(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads((self.directory / CONNECTION_FILE).read_text())
+        return found
+
+    def ready(self) -> bool:
+        return self.answers(f"http://{LOOPBACK}:{self.api_port}/health/ready")
+
+    def answers(self, url: str) -> bool:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+        return False
+
+    def processes(self) -> list[psutil.Process]:
+        """Whatever runs for this directory; a zombie does not run.
+
+        Everything was told the directory in its environment. Valkey overwrites that, but works in the directory.
+        """
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            told = process.environ().get("ZEA_DATA_DIR") == str(self.directory)
+            inside = Path(process.cwd()).is_relative_to(self.directory)
+            return process.status() != psutil.STATUS_ZOMBIE and (told or inside)
+        return False
+
+    def child(self, words: str) -> psutil.Process | None:
+        """The process of `zea up`, not of a pool, whose command line has ``words``."""
+        found = [process for process in self.processes() if words in " ".join(process.cmdline())]
+        return min(found, key=psutil.Process.create_time) if found else None
+
+
+def started(machine: Machine, *arguments: str) -> subprocess.Popen[str]:
+    """`zea up`, once it has said that it serves."""
+    up = machine.start(*arguments)
+    assert up.stdout is not None
+    for line in up.stdout:
+        if "Press Ctrl-C to stop" in line:
+            return up
+    raise AssertionError(f"zea up ended with {up.wait()}; logs: {logs(machine)}")
+
+
+def logs(machine: Machine) -> dict[str, str]:
+    return {log.name: log.read_text()[-2000:] for log in (machine.directory / "logs").glob("*.log")}
+
+
+def end(up: subprocess.Popen[str], how: signal.Signals = signal.SIGTERM) -> int:
+    if up.poll() is None:
+        up.send_signal(how)
+    code = up.wait(60)
+    if up.stdout is not None:
+        up.stdout.close()
+    return code
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path / "zea")
+    yield made
+    for process in made.processes():
+        with suppress(psutil.Error):
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A system that serves; tests may kill its parts, which come back."""
+    machine = Machine(tmp_path_factory.mktemp("serving") / "zea")
+    up = started(machine)
+    yield machine
+    assert end(up) == 0
+    assert machine.processes() == []
+
+
+def one_line(output: str) -> str:
+    lines = output.strip().splitlines()
+    assert len(lines) == 1, output
+    return lines[0]
+
+
+def test_it_serves_the_api_and_flower(serving: Machine) -> None:
+    assert serving.ready()
+    wait_until(lambda: serving.answers(f"{serving.connection()['flower_url']}/healthcheck"), 30)
+
+
+def test_flower_asks_for_its_login(serving: Machine) -> None:
+    connection = serving.connection()
+    address = connection["flower_url"].removeprefix("http://")
+    wait_until(lambda: serving.answers(f"http://{address}/healthcheck"), 30)
+    assert not serving.answers(f"http://{address}/workers")
+    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    passwords.add_password(None, f"http://{address}", connection["flower_user"], connection["flower_password"])
+    opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
+    with opener.open(f"http://{address}/workers", timeout=5) as response:
+        assert response.status == 200
+
+
+def test_the_connection_file_is_private_and_works(serving: Machine) -> None:
+    path = serving.directory / CONNECTION_FILE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with psycopg.connect(serving.connection()["database_url"]) as connection:
+        assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+
+
+def test_a_second_one_in_the_same_directory_is_refused_and_the_first_serves_on(serving: Machine) -> None:
+    second = serving.run("up")
+    assert second.returncode == 3
+    assert f"`zea up` runs already in {serving.directory}" in one_line(second.stderr)
+    assert serving.ready()
+
+
+@pytest.mark.parametrize(
+    "words", ["uvicorn zea.api.app", "worker@%h", "sweeper@%h", "celery -A tasks beat", "celery -A tasks flower"]
+)
+def test_a_killed_process_is_started_again(serving: Machine, words: str) -> None:
+    wait_until(lambda: serving.child(words), 30)
+    first = serving.child(words)
+    assert first is not None
+    first.kill()
+    wait_until(lambda: (again := serving.child(words)) and again.pid != first.pid, 30)
+    wait_until(serving.ready, STARTED_WITHIN)
+
+
+@pytest.mark.parametrize("name", ["postgres", "valkey-server"])
+def test_a_killed_server_is_started_again_at_its_address(serving: Machine, name: str) -> None:
+    servers = [process for process in serving.processes() if process.name() == name]
+    leader = min(servers, key=psutil.Process.create_time)
+    leader.kill()
+    wait_until(lambda: not leader.is_running() or leader.status() == psutil.STATUS_ZOMBIE)
+    wait_until(serving.ready, STARTED_WITHIN)
+
+
+def test_a_stop_leaves_nothing_and_says_where_nothing_is(machine: Machine) -> None:
+    up = started(machine)
+    assert end(up, signal.SIGINT) == 0
+    assert machine.processes() == []
+    assert not (machine.directory / CONNECTION_FILE).exists()
+
+
+def test_a_second_signal_hurries(machine: Machine) -> None:
+    up = started(machine)
+    assert up.stdout is not None
+    up.send_signal(signal.SIGINT)
+    assert any("press Ctrl-C again" in line for line in up.stdout)
+    assert end(up, signal.SIGINT) == 0
+    assert machine.processes() == []
+
+
+def test_sigkill_takes_everything_with_it_and_the_next_start_works(machine: Machine) -> None:
+    up = started(machine)
+    assert end(up, signal.SIGKILL) == -signal.SIGKILL
+    assert (machine.directory / CONNECTION_FILE).exists()
+    # At once: it waits for the guardian that clears away what was left.
+    result = machine.run("up", "--exit")
+    assert (result.returncode, result.stderr) == (0, "")
+    wait_until(lambda: machine.processes() == [], 10)
+
+
+def test_exit_ends_once_it_was_ready(machine: Machine) -> None:
+    result = machine.run("up", "--exit")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert machine.processes() == []
+
+
+@pytest.mark.parametrize(("setting", "attribute"), [("ZEA_API_PORT", "api_port"), ("ZEA_FLOWER_PORT", "flower_port")])
+def test_a_port_in_use_is_named_and_nothing_is_left_running(machine: Machine, setting: str, attribute: str) -> None:
+    port = getattr(machine, attribute)
+    with socket.create_server((LOOPBACK, port)):
+        result = machine.run("up")
+    assert result.returncode == 3
+    line = one_line(result.stderr)
+    assert str(port) in line
+    assert setting in line
+    assert machine.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "url"),
+    [
+        ("DATABASE_URL", f"postgresql://zea:hidden@{LOOPBACK}:1/zea"),
+        ("REDIS_URL", f"redis://:hidden@{LOOPBACK}:1/0"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_named_without_its_password(machine: Machine, setting: str, url: str) -> None:
+    result = machine.run("up", **{setting: url})
+    assert result.returncode == 3
+    line = one_line(result.stderr)
+    assert f"{LOOPBACK}:1" in line
+    assert setting in line
+    assert "hidden" not in line
+    assert machine.processes() == []
+
+
+def test_a_process_that_cannot_start_stops_the_rest(machine: Machine) -> None:
+    broken = machine.directory.parent / "broken"
+    (broken / "uvicorn").mkdir(parents=True)
+    (broken / "uvicorn" / "__main__.py").write_text("raise SystemExit('no API today')")
+    result = machine.run("up", PYTHONPATH=str(broken))
+    assert result.returncode == 3
+    assert "api ended as soon as it was started: no API today" in one_line(result.stderr)
+    assert machine.processes() == []
+
+
+def test_given_servers_are_used_and_outlive_it(machine: Machine, serving: Machine) -> None:
+    given: dict[str, Any] = {
+        "DATABASE_URL": serving.connection()["database_url"],
+        "REDIS_URL": serving.connection()["redis_url"].removesuffix("/0") + "/1",
+    }
+    result = machine.run("up", "--exit", **given)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert not (machine.directory / "postgresql").exists()
+    assert not (machine.directory / "valkey").exists()
+    assert serving.ready()
+
+
+def test_the_schema_can_be_upgraded_while_it_runs(serving: Machine) -> None:
+    result = serving.run("db", "upgrade")
+    assert (result.returncode, result.stdout) == (0, "The database is up to date.\n")

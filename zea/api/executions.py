@@ -1,0 +1,35 @@
+"""What routes that deal with executions ask for: the client, the waiting room, and how long the caller will wait."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from workflows.catalog import registry
+from workflows.engine.client import ExecutionClient
+from zea.api.waiting import WaitingRoom
+from zea.config import settings
+
+LONGEST_WAIT = timedelta(seconds=30)
+WAIT_PREFERENCE = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+
+client = ExecutionClient(registry)
+
+
+def waiting_room(request: Request) -> WaitingRoom:
+    room: WaitingRoom = request.app.state.waiting_room
+    return room
+
+
+def preferred_wait(
+    prefer: Annotated[str | None, Header(description="`wait=N`: seconds, at most 30")] = None,
+) -> timedelta:
+    """How long the caller will wait (RFC 7240, section 4.3), by default ZEA_BOOKING_WAIT; at most 30 seconds."""
+    found = WAIT_PREFERENCE.search(prefer or "")
+    return min(timedelta(seconds=int(found[1])), LONGEST_WAIT) if found else settings().booking_wait
+
+
+Executions = Annotated[ExecutionClient, Depends(lambda: client)]
+Waiting = Annotated[WaitingRoom, Depends(waiting_room)]
+PreferredWait = Annotated[timedelta, Depends(preferred_wait)]

@@ -1,0 +1,98 @@
+"""Asking for a booking: starts the workflow, waits a moment, and answers with what came of it."""
+
+from typing import Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from workflows.booking_request import BookingRequest, booking_request
+from workflows.engine.start import start
+from workflows.engine.status import Standing
+from zea import errors
+from zea.accounts import service as accounts
+from zea.accounts.tokens import Identity
+from zea.api.deps import AthleteIdentity, IdempotencyKey
+from zea.api.executions import PreferredWait, Waiting
+from zea.api.idempotency import KeyedRequest, claim
+from zea.api.schemas import AwareDatetime, Request
+from zea.bookings.models import BookingStatus
+from zea.db import new_id, transaction
+
+router = APIRouter(prefix="/api/bookings", tags=["bookings"])
+
+LONGEST_NOTES = 2000
+
+
+class NewBooking(Request):
+    """Which hour of which coach, and what the coach should know."""
+
+    coach_id: UUID
+    slot_datetime: AwareDatetime
+    notes: str | None = Field(default=None, max_length=LONGEST_NOTES)
+
+
+class ConfirmedBooking(BaseModel):
+    """The booking stands."""
+
+    booking_id: UUID
+    status: Literal["CONFIRMED"]
+    execution_id: UUID
+
+
+class AcceptedBooking(BaseModel):
+    """The request is kept and will be decided; its execution tells how it stands."""
+
+    execution_id: UUID
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=ConfirmedBooking,
+    responses={202: {"model": AcceptedBooking, "description": "Accepted, and not decided within the time to wait."}},
+)
+async def request_booking(
+    booking: NewBooking,
+    athlete: AthleteIdentity,
+    wait: PreferredWait,
+    waiting: Waiting,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Book an hour with a coach; one credit is taken when it is confirmed."""
+    with waiting.expecting(new_id()) as waiter:
+        waiter.follow(await run_in_threadpool(_begin, booking, athlete, key, waiter.execution_id))
+        return _answer(await waiter.until(_is_decided, wait))
+
+
+def _begin(booking: NewBooking, athlete: Identity, key: str | None, execution_id: UUID) -> UUID:
+    """The execution that this request stands for: a new one, or the one that its key began before."""
+    request = KeyedRequest(key, str(athlete.user_id), "POST /api/bookings", booking)
+    inputs = BookingRequest(athlete.user_id, booking.coach_id, booking.slot_datetime, booking.notes)
+    with transaction() as db:
+        accounts.require_active(db, athlete.user_id)
+        known_id = claim(db, request, execution_id)
+        if known_id == execution_id:
+            start(db, booking_request, inputs, actor=f"user:{athlete.user_id}", execution_id=execution_id)
+    return known_id
+
+
+def _is_decided(standing: Standing) -> bool:
+    """Once confirmed a booking stands: telling coach and athlete does not delay the answer."""
+    return standing.status == "failed" or standing.output.get("status") == BookingStatus.CONFIRMED
+
+
+def _answer(standing: Standing) -> Response:
+    if standing.error is not None:
+        raise errors.told(standing.error.kind, standing.error.message)
+    execution_id = standing.execution_id
+    if not _is_decided(standing):
+        accepted = AcceptedBooking(execution_id=execution_id).model_dump(mode="json")
+        return JSONResponse(accepted, 202, headers={"Location": f"/api/executions/{execution_id}"})
+    confirmed = ConfirmedBooking(
+        booking_id=standing.output["booking_id"], status="CONFIRMED", execution_id=execution_id
+    )
+    location = f"/api/bookings/{confirmed.booking_id}"
+    return JSONResponse(confirmed.model_dump(mode="json"), 201, headers={"Location": location})

@@ -1,0 +1,110 @@
+"""How executions stand: for whoever started them, the parties to what they are about, and admins."""
+
+from dataclasses import replace
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from workflows.engine.client import ExecutionClient
+from workflows.engine.models import ExecutionStatus
+from workflows.engine.status import ErrorStatus, EventView, ExecutionSummary, ExecutionView
+from workflows.engine.store import Filter
+from zea.accounts.models import Role, User
+from zea.api.deps import Admin, CurrentUser, Db
+from zea.api.executions import Executions
+from zea.api.paging import Page, Paging
+from zea.api.schemas import AwareDatetime
+from zea.bookings import service as bookings
+from zea.errors import NotFound
+
+router = APIRouter(prefix="/api/executions", tags=["executions"])
+
+HIDDEN = NotFound("There is no such execution, or none that you may see.")
+
+
+class EventPage(BaseModel):
+    """Events past a position, oldest first; ``next_cursor`` is the position to go on from, null at the end."""
+
+    items: list[EventView]
+    next_cursor: str | None
+
+
+@router.get("")
+def list_executions(
+    _: Admin,
+    executions: Executions,
+    paging: Paging,
+    status: ExecutionStatus | None = None,
+    workflow: str | None = None,
+    subject: str | None = None,
+    error_kind: str | None = None,
+    from_at: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+    to_at: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+) -> Page[ExecutionSummary]:
+    """Executions, newest first."""
+    wanted = Filter(status, workflow, subject, error_kind, since=from_at, before=to_at)
+    found = executions.list_executions(wanted, paging.limit, paging.cursor)
+    return Page(items=found.items, next_cursor=found.next_cursor)
+
+
+@router.get("/{execution_id}")
+def get_execution(execution_id: UUID, user: CurrentUser, executions: Executions, db: Db) -> ExecutionView:
+    """One execution; parties see its statuses, admins also its values and errors."""
+    view = _visible(executions, execution_id, user, db)
+    return view if user.role == Role.ADMIN else _for_party(view)
+
+
+@router.get("/{execution_id}/events")
+def get_events(
+    execution_id: UUID,
+    user: CurrentUser,
+    executions: Executions,
+    db: Db,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[int, Query(ge=0, description="the next_cursor of the page before")] = 0,
+) -> EventPage:
+    """What happened, oldest first; parties see what and when, admins also the data."""
+    _visible(executions, execution_id, user, db)
+    found = executions.events(execution_id, after=cursor, limit=limit + 1)
+    shown = [event if user.role == Role.ADMIN else replace(event, data={}) for event in found[:limit]]
+    return EventPage(items=shown, next_cursor=str(shown[-1].position) if len(found) > limit else None)
+
+
+def _visible(executions: ExecutionClient, execution_id: UUID, user: User, db: Session) -> ExecutionView:
+    try:
+        view = executions.get_execution_status(execution_id)
+    except NotFound:
+        raise HIDDEN from None
+    if not _may_see(view, user, db):
+        raise HIDDEN
+    return view
+
+
+def _may_see(view: ExecutionView, user: User, db: Session) -> bool:
+    if user.role == Role.ADMIN or f"user:{user.id}" in (view.started_by, view.subject):
+        return True
+    kind, _, booking_id = (view.subject or "").partition(":")
+    return kind == "booking" and _is_party(db, UUID(booking_id), user)
+
+
+def _is_party(db: Session, booking_id: UUID, user: User) -> bool:
+    try:
+        bookings.get_booking(db, booking_id, user.id, Role(user.role))
+    except NotFound:
+        return False
+    return True
+
+
+def _for_party(view: ExecutionView) -> ExecutionView:
+    """Statuses only, and why it was refused, which the party was told anyway."""
+    steps = [replace(step, output={}, error=_refusal(view, step.error)) for step in view.steps]
+    return replace(view, steps=steps, inputs={}, output={}, error=_refusal(view, view.error))
+
+
+def _refusal(view: ExecutionView, error: ErrorStatus | None) -> ErrorStatus | None:
+    if error is None or view.resumable:
+        return None
+    return replace(error, traceback=None)

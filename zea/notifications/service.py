@@ -1,0 +1,107 @@
+"""Notifications: telling people what happened, in their language and on their clock."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+from zea.accounts.models import User
+from zea.context import StepContext
+from zea.errors import NotFound
+from zea.notifications import texts
+from zea.notifications.models import Notification
+from zea.notifications.texts import Reader, Text
+
+READERS = select(User.id, User.name, User.locale, User.timezone).where(
+    User.id.in_([bindparam("coach_id"), bindparam("athlete_id")])
+)
+# A step that runs again finds its notification there, and tells nobody twice.
+INSERT = postgresql.insert(Notification).on_conflict_do_nothing(
+    index_elements=[Notification.execution_id, Notification.step, Notification.recipient_id]
+)
+
+
+# Steps
+
+
+def notify_coach(
+    db: Session,
+    *,
+    ctx: StepContext,
+    booking_id: UUID,
+    coach_id: UUID,
+    athlete_id: UUID,
+    starts_at: datetime,
+    athlete_notes: str | None,
+) -> None:
+    """Tell the coach who comes when, and what the athlete wrote."""
+    readers = _readers(db, coach_id, athlete_id)
+    text = texts.booking_received(
+        readers[coach_id], athlete_name=readers[athlete_id].name, starts_at=starts_at, notes=athlete_notes
+    )
+    notify(db, ctx=ctx, recipient_id=coach_id, kind="booking_received", text=text)
+
+
+def notify_athlete(
+    db: Session,
+    *,
+    ctx: StepContext,
+    booking_id: UUID,
+    coach_id: UUID,
+    athlete_id: UUID,
+    starts_at: datetime,
+    credits_left: int,
+) -> None:
+    """Tell the athlete that the booking stands, and what is left to pay with."""
+    readers = _readers(db, coach_id, athlete_id)
+    text = texts.booking_confirmed(
+        readers[athlete_id], coach_name=readers[coach_id].name, starts_at=starts_at, credits_left=credits_left
+    )
+    notify(db, ctx=ctx, recipient_id=athlete_id, kind="booking_confirmed", text=text)
+
+
+def notify(db: Session, *, ctx: StepContext, recipient_id: UUID, kind: str, text: Text) -> None:
+    """Write one message to one person, at most once a step; its mail is due at once."""
+    notification = {
+        "recipient_id": recipient_id,
+        "kind": kind,
+        "title": text.title,
+        "body": text.body,
+        "execution_id": ctx.execution_id,
+        "step": ctx.step,
+    }
+    db.connection().execute(INSERT, notification)
+
+
+def _readers(db: Session, coach_id: UUID, athlete_id: UUID) -> Mapping[UUID, Reader]:
+    rows = db.connection().execute(READERS, {"coach_id": coach_id, "athlete_id": athlete_id})
+    return {row.id: Reader(row.name, row.locale, row.timezone) for row in rows}
+
+
+# What people see
+
+
+def inbox(recipient_id: UUID) -> Select[Notification]:
+    """Everything that the person was told."""
+    return select(Notification).where(Notification.recipient_id == recipient_id)
+
+
+def mark_read(db: Session, notification_id: UUID, recipient_id: UUID) -> Notification:
+    """Note that the person has read it; the moment of the first time is kept.
+
+    Raises:
+        NotFound: they have no such notification.
+    """
+    statement = (
+        update(Notification)
+        .where(Notification.id == notification_id, Notification.recipient_id == recipient_id)
+        .values(read_at=func.coalesce(Notification.read_at, func.clock_timestamp()))
+        .returning(Notification)
+    )
+    notification = db.scalar(statement)
+    if notification is None:
+        raise NotFound("You have no such notification.")
+    return notification
