@@ -1,0 +1,217 @@
+"""`make bench`: what a booking takes, next to a bare Celery task and a bare commit, on one machine in one run."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from typing import NamedTuple
+
+import psycopg
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = (1, 8, 32)
+BOOKINGS_PER_RUN = {1: 400, 8: 800, 32: 960}
+WARM_UP = 40
+TIMELINE = """
+    WITH confirmed AS (
+        SELECT e.id, e.created_at,
+               (e.state -> 'steps' -> 'validate_slot' ->> 'started_at')::timestamptz AS began,
+               (e.state -> 'steps' -> 'confirm_booking' ->> 'completed_at')::timestamptz AS ended
+        FROM workflow_executions e WHERE e.id = ANY(%s::uuid[]))
+    SELECT id, extract(epoch FROM created_at), extract(epoch FROM began), extract(epoch FROM ended) FROM confirmed"""
+
+
+class Sample(NamedTuple):
+    """One booking: wall-clock seconds at request and answer, and its execution."""
+
+    sent: float
+    answered: float
+    execution_id: str
+
+    @property
+    def milliseconds(self) -> float:
+        return (self.answered - self.sent) * 1000
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running_system(directory: Path) -> Iterator[dict[str, str]]:
+    """`zea up` in a directory of its own; its connection file's content."""
+    environment = {
+        **os.environ,
+        "ZEA_DATA_DIR": str(directory),
+        "ZEA_API_PORT": str(free_port()),
+        "ZEA_FLOWER_PORT": str(free_port()),
+    }
+    log = (directory.parent / "up.log").open("w")
+    system = subprocess.Popen([sys.executable, "-m", "zea", "up"], env=environment, stdout=log, stderr=log)
+    try:
+        yield _connection(system, directory / "connection.json", directory.parent / "up.log")
+    finally:
+        system.send_signal(signal.SIGTERM)
+        system.wait(60)
+
+
+def _connection(system: "subprocess.Popen[bytes]", path: Path, log: Path) -> dict[str, str]:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and system.poll() is None:
+        if "Press Ctrl-C" in log.read_text():
+            connection: dict[str, str] = json.loads(path.read_text())
+            return connection
+        time.sleep(0.1)
+    raise SystemExit(f"zea up did not start:\n{log.read_text()}")
+
+
+@contextmanager
+def noop_worker() -> Iterator[None]:
+    command = [sys.executable, "-m", "celery", "-A", "tests.benchmarks.noop", "worker", "-Q", "noop", "-c", "2"]
+    features = ["-n", "noop@%h", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
+    worker = subprocess.Popen([*command, *features], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(30)
+
+
+def timed(call: Callable[[], object], times: int) -> list[float]:
+    """Milliseconds of each call, after a warm-up."""
+    for _ in range(WARM_UP):
+        call()
+    took = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        took.append((time.perf_counter() - began) * 1000)
+    return took
+
+
+def measure_noop() -> list[float]:
+    from tests.benchmarks.noop import noop
+
+    with noop_worker():
+        noop.delay().get(timeout=60)
+        return timed(lambda: noop.delay().get(timeout=30), 400)
+
+
+def measure_commit(database_url: str) -> list[float]:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS benchmark_commits (id serial PRIMARY KEY, at timestamptz)")
+        connection.commit()
+
+        def commit() -> None:
+            connection.execute("INSERT INTO benchmark_commits (at) VALUES (now())")
+            connection.commit()
+
+        return timed(commit, 400)
+
+
+def measure_bookings(address: str, clients: int, bookings: int) -> tuple[list[Sample], float]:
+    """Every booking's sample, and bookings per second, by so many clients at once, each waiting for its answer."""
+    from tests.benchmarks.seeding import customer
+
+    each = bookings // clients
+    warm_up = -(-WARM_UP // clients)
+    customers = [customer(each + warm_up) for _ in range(clients)]
+    samples: list[list[Sample]] = [[] for _ in customers]
+    barrier = threading.Barrier(clients + 1)
+
+    def book(index: int) -> None:
+        connection = http.client.HTTPConnection(address, timeout=60)
+        headers = {"Authorization": f"Bearer {customers[index].token}", "Content-Type": "application/json"}
+        for number, request in enumerate(customers[index].requests):
+            if number == warm_up:
+                barrier.wait()
+            sample = one_booking(connection, headers, request)
+            if number >= warm_up:
+                samples[index].append(sample)
+
+    threads = [threading.Thread(target=book, args=(index,)) for index in range(clients)]
+    for thread in threads:
+        thread.start()
+    barrier.wait()
+    began = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    flat = [sample for each_client in samples for sample in each_client]
+    return flat, len(flat) / (time.perf_counter() - began)
+
+
+def one_booking(connection: http.client.HTTPConnection, headers: dict[str, str], request: dict[str, str]) -> Sample:
+    sent = time.time()
+    connection.request("POST", "/api/bookings", json.dumps(request), headers)
+    response = connection.getresponse()
+    answer = json.loads(response.read())
+    answered = time.time()
+    if response.status != 201:
+        raise SystemExit(f"a booking was answered with {response.status}: {answer}")
+    return Sample(sent, answered, answer["execution_id"])
+
+
+def where_the_time_goes(database_url: str, samples: list[Sample]) -> dict[str, float]:
+    """Median milliseconds of each part of a booking; client and database read the same machine's clock."""
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(TIMELINE, ([sample.execution_id for sample in samples],)).fetchall()
+    moments = {str(row[0]): [float(moment) for moment in row[1:]] for row in rows}
+    parts: dict[str, list[float]] = {"accept": [], "hand over": [], "work": [], "answer": []}
+    for sample in samples:
+        created, began, ended = moments[sample.execution_id]
+        for name, seconds in zip(
+            parts, (created - sample.sent, began - created, ended - began, sample.answered - ended), strict=True
+        ):
+            parts[name].append(seconds * 1000)
+    return {name: median(values) for name, values in parts.items()}
+
+
+def p95(values: list[float]) -> float:
+    return quantiles(values, n=20)[-1]
+
+
+def main() -> None:
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory() as folder, running_system(Path(folder) / "zea") as connection:
+        os.environ.update(
+            DATABASE_URL=connection["database_url"],
+            REDIS_URL=connection["redis_url"],
+            ZEA_DATA_DIR=f"{folder}/zea",
+            ZEA_SECRET_KEY=json.loads((Path(folder) / "zea" / "generated.json").read_text())["secret_key"],
+        )
+        address = connection["api_url"].removeprefix("http://")
+        table = Table("Measured", "p50", "p95", "per second", "p50 ÷ no-op", box=None, pad_edge=False)
+        noop = measure_noop()
+        commit = measure_commit(connection["database_url"])
+        for name, values in (("one PostgreSQL commit", commit), ("one Celery no-op, to its result", noop)):
+            table.add_row(
+                name, f"{median(values):.2f} ms", f"{p95(values):.2f} ms", "", f"{median(values) / median(noop):.1f}"
+            )
+        parts: dict[str, float] = {}
+        for clients in CLIENTS:
+            samples, rate = measure_bookings(address, clients, BOOKINGS_PER_RUN[clients])
+            took = [sample.milliseconds for sample in samples]
+            name = f"a booking, {clients} client{'s' if clients > 1 else ''}"
+            ratio = f"{median(took) / median(noop):.1f}"
+            table.add_row(name, f"{median(took):.1f} ms", f"{p95(took):.1f} ms", f"{rate:.0f}", ratio)
+            parts = parts or where_the_time_goes(connection["database_url"], samples)
+        console.print(table)
+        console.print("One client: " + ", ".join(f"{name} {value:.1f} ms" for name, value in parts.items()))
+
+
+if __name__ == "__main__":
+    main()
