@@ -78,8 +78,7 @@ def smtp_sink() -> Iterator[SmtpSink]:
     sink = SmtpSink()
     handler = type("BoundConversation", (Conversation,), {"sink": sink})
     with Listener(("127.0.0.1", 0), handler) as listener:
-        host, port = listener.server_address
-        sink.address = f"{host!s}:{port}"
+        sink.address = f"127.0.0.1:{listener.server_address[1]}"
         thread = Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

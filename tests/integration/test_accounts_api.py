@@ -1,5 +1,6 @@
 """Accounts over HTTP: registering, signing in and staying so, profiles, people made by admins, and health."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -18,6 +20,7 @@ from sqlalchemy.orm import Session
 from tests.integration.conftest import PASSWORD, Person
 from zea import config
 from zea.accounts.models import RefreshToken, Role, User
+from zea.api import deps
 from zea.credits.models import CreditAccount
 from zea.db import engine, transaction
 from zea.stack.servers import EmbeddedServers
@@ -434,8 +437,18 @@ def test_more_callers_than_threads_and_connections_are_all_answered(api: httpx.C
     def change(number: int) -> int:
         return api.patch("/api/me", headers=athlete.headers, json={"name": f"Ana {number}"}).status_code
 
+    # Without a turn to take, requests with a connection waited for a thread and threads for a connection, for seconds.
     with ThreadPoolExecutor(90) as threads:
         assert set(threads.map(change, range(270))) == {200}
+
+
+def test_a_request_whose_turn_does_not_come_is_told_to_come_back(
+    api: httpx.Client, app: FastAPI, athlete: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.state, "turns", asyncio.Semaphore(0))
+    monkeypatch.setattr(deps, "TURN_PATIENCE", 0.05)
+    answer = api.patch("/api/me", headers=athlete.headers, json={"locale": "en"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
 def test_a_request_that_finds_no_free_connection_is_told_to_come_back(api: httpx.Client, athlete: Person) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -45,7 +46,7 @@ def test_a_mail_says_from_whom_to_whom_and_what() -> None:
     assert message["To"].addresses[0].addr_spec == "ana@example.com"
     assert message["To"].addresses[0].display_name == 'Ana "la Rápida" Pérez'
     assert message["Subject"] == MAIL.title
-    assert message.get_content().strip() == MAIL.body.strip()
+    assert message.get_content().splitlines() == MAIL.body.splitlines()
 
 
 def test_a_second_mail_of_the_same_notification_is_the_same() -> None:
@@ -60,9 +61,7 @@ def test_a_mail_is_plain_ascii_on_the_wire_in_lines_that_every_server_takes() ->
 
 
 def test_nothing_in_a_title_or_name_becomes_a_header() -> None:
-    forged = MAIL.__class__(
-        MAIL.notification_id, MAIL.created_at, "Hi\r\nBcc: b@x.cl", "body", "Ana\nBcc: c@x.cl", "ana@example.com"
-    )
+    forged = replace(MAIL, title="Hi\r\nBcc: b@x.cl", recipient_name="Ana\nBcc: c@x.cl")
     assert "Bcc" not in message_from_bytes(compose(forged).as_bytes(), policy=policy.default)
 
 

@@ -1,5 +1,6 @@
 """The HTTP application. Run it with `uvicorn --factory zea.api.app:create_app`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -10,6 +11,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from workflows.catalog import registry
+from zea.api.deps import TURNS
 from zea.api.errors import add_handlers
 from zea.api.executions import client
 from zea.api.limits import BodyLimit
@@ -49,6 +51,7 @@ def create_app() -> FastAPI:
         # A redirected POST is lost on many clients: a path is right as it is documented, or not found.
         redirect_slashes=False,
     )
+    app.state.turns = asyncio.Semaphore(TURNS)
     add_handlers(app)
     app.add_middleware(BodyLimit)
     for name in ROUTES:

@@ -1,6 +1,7 @@
 """What routes ask for: a transaction, who calls, and the caller's idempotency key."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -11,12 +12,36 @@ from zea.accounts import service, tokens
 from zea.accounts.models import Role, User
 from zea.accounts.tokens import Identity as TokenIdentity
 from zea.db import transaction
-from zea.errors import Forbidden, Unauthenticated
+from zea.errors import Forbidden, Unauthenticated, Unreachable
+
+TURNS = 16  # of the 20 connections (zea.db.engine); the others are for work that begins and ends in one thread
+TURN_PATIENCE = 2.0  # seconds, as long as the pool waits
 
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/login", auto_error=False)
 
 
-def database() -> Iterator[Session]:
+async def turn(request: Request) -> AsyncIterator[None]:
+    """A place among the requests that may hold a connection while they wait for a thread.
+
+    FastAPI runs one request in several threads, one after the other: the route, the making of its answer, the commit.
+    Without a limit that is below the number of connections, requests that hold one would wait for a thread, and the
+    threads for a connection, until both give up.
+
+    Raises:
+        Unreachable: too many others; nothing was done.
+    """
+    turns: asyncio.Semaphore = request.app.state.turns
+    try:
+        await asyncio.wait_for(turns.acquire(), TURN_PATIENCE)
+    except TimeoutError:
+        raise Unreachable("Too many requests at once; nothing was changed. Try again in a second.") from None
+    try:
+        yield
+    finally:
+        turns.release()
+
+
+def database(_: Annotated[None, Depends(turn, scope="function")]) -> Iterator[Session]:
     """The request's unit of work. No connection is taken before the first statement."""
     with transaction() as db:
         yield db
@@ -38,8 +63,7 @@ Identity = Annotated[TokenIdentity, Depends(identity)]
 
 
 def current_user(caller: Identity) -> User:
-    # A transaction of its own: with the request's, twenty requests that wait for a thread would hold every connection
-    # that the requests in those threads wait for.
+    # A transaction of its own, which begins and ends in one thread: see `turn`.
     with transaction() as db:
         return service.require_active(db, caller.user_id)
 

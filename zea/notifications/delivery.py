@@ -1,14 +1,13 @@
 """Delivery: notifications that are due go out as mail, and are tried again until they do or are given up."""
 
 import logging
-from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 from time import monotonic
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, null, select, update
+from sqlalchemy import Select, func, null, select, update
 from sqlalchemy.orm import Session
 
 from zea.accounts.models import User
@@ -49,7 +48,7 @@ def deliver_due() -> int:
     cannot be reached ends the pass, so that an outage costs one try and not one of every mail.
     """
     with transaction() as db:
-        notification_ids = _due_ids(db)
+        notification_ids = db.scalars(due_ids()).all()
     ends_at = monotonic() + PASS_SECONDS
     sent = 0
     with outgoing() as way:
@@ -101,14 +100,14 @@ def _send(mail: Mail, way: Outgoing) -> tuple[Outcome, str | None]:
     return Outcome.SENT, None
 
 
-def _due_ids(db: Session) -> Sequence[UUID]:
-    statement = (
+def due_ids() -> Select[UUID]:
+    """What a pass takes: what has waited longest first."""
+    return (
         select(Notification.id)
         .where(PENDING_DELIVERY, Notification.deliver_at <= func.clock_timestamp())
         .order_by(Notification.deliver_at)
         .limit(BATCH)
     )
-    return db.scalars(statement).all()
 
 
 def _lock_if_due(db: Session, notification_id: UUID) -> Due | None:

@@ -1,0 +1,53 @@
+# Everything installs into .venv from the hashed lock files; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --quiet
+
+.PHONY: install install-dev run test check bench lock clean
+
+install: $(VENV)/.installed
+
+install-dev: $(VENV)/.installed-dev
+
+# The whole system on this machine, with demonstration people and a walk through a booking. Ctrl-C stops it.
+run: install
+	@exec $(BIN)/zea up --demo
+
+# Everything the tests need is installed or started here: no Docker, no server.
+test: install-dev
+	$(BIN)/pytest
+
+check: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install-dev
+	$(BIN)/python -m tests.benchmarks.booking
+
+# The lock files name versions and hashes only.
+lock: install-dev
+	$(COMPILE) --extra build --output-file requirements.txt
+	$(COMPILE) --extra build --extra dev --output-file requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .zea .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "zea needs Python 3.11 or newer; set PYTHON, as in: make run PYTHON=python3.12" >&2; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created requirements.txt pyproject.toml
+	$(PIP) install --quiet --require-hashes --only-binary :all: --requirement requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.created requirements-dev.txt pyproject.toml
+	$(PIP) install --quiet --require-hashes --only-binary :all: --requirement requirements-dev.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.installed
