@@ -44,7 +44,6 @@ class Settings(BaseSettings):
     timezone: str = "America/Santiago"
     smtp_url: str | None = None
     mail_from: str = "zea <no-reply@zea.localhost>"
-    admin_email: str | None = None
     sweep_interval: Duration = timedelta(seconds=5)
     booking_wait: Duration = timedelta(seconds=5)
     auth_rate: int = Field(default=10, ge=1, description="failed logins per minute, per address and email")

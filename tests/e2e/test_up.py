@@ -257,6 +257,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(machine: Ma
 def test_a_process_that_cannot_start_stops_the_rest(machine: Machine) -> None:
     broken = machine.directory.parent / "broken"
     (broken / "uvicorn").mkdir(parents=True)
+    (broken / "uvicorn" / "__init__.py").touch()
     (broken / "uvicorn" / "__main__.py").write_text("raise SystemExit('no API today')")
     result = machine.run("up", PYTHONPATH=str(broken))
     assert result.returncode == 3

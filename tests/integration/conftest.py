@@ -9,10 +9,12 @@ from threading import Thread
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from tests.waiting import wait_until
 from zea.accounts import service, tokens
 from zea.accounts.models import Role
 from zea.accounts.schemas import NewUser
@@ -31,6 +33,13 @@ class Person:
     user_id: UUID
     email: str
     headers: dict[str, str]
+
+
+def wait_for_a_lock_to_be_wanted(database: str) -> None:
+    """Until another transaction in this database stands still because of one of the test's own."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with psycopg.connect(database, autocommit=True) as connection:
+        wait_until(lambda: connection.execute(waiting).fetchone() == (1,), what="the second one waits")
 
 
 class ThreadedServer(uvicorn.Server):

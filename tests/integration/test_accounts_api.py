@@ -1,6 +1,7 @@
 """Accounts over HTTP: registering, signing in and staying so, profiles, people made by admins, and health."""
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +17,17 @@ from fastapi import FastAPI
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+from typer.testing import CliRunner, Result
 
-from tests.integration.conftest import PASSWORD, Person
+from tests.integration.conftest import PASSWORD, Person, wait_for_a_lock_to_be_wanted
 from zea import config
+from zea.accounts import service
 from zea.accounts.models import RefreshToken, Role, User
 from zea.api import deps
+from zea.cli import users
 from zea.credits.models import CreditAccount
 from zea.db import engine, transaction
+from zea.errors import EmailTaken, InvalidInput
 from zea.stack.servers import EmbeddedServers
 
 PROFILE = {
@@ -254,6 +259,19 @@ def test_of_many_who_refresh_at_once_one_succeeds_and_the_family_ends(api: httpx
     assert refresh(api, winner.json()["refresh_token"]).status_code == 401
 
 
+def test_a_family_that_ends_while_it_is_refreshed_takes_the_new_token_along(api: httpx.Client, database: str) -> None:
+    register(api)
+    token = login(api).json()["refresh_token"]
+    with ThreadPoolExecutor(1) as threads:
+        with transaction() as db:
+            newest = service.rotate(db, token)
+            signed_out = threads.submit(api.post, "/api/auth/logout", json={"refresh_token": token})
+            wait_for_a_lock_to_be_wanted(database)
+        assert signed_out.result(10).status_code == 204
+    assert newest is not None
+    assert refresh(api, newest.refresh_token).status_code == 401
+
+
 def test_only_hashes_of_refresh_tokens_are_kept(api: httpx.Client) -> None:
     register(api)
     token = login(api).json()["refresh_token"]
@@ -428,6 +446,34 @@ def test_a_wrong_page_is_a_422_that_names_the_field(api: httpx.Client, admin: Pe
     answer = api.get("/api/admin/users", headers=admin.headers, params=wanted)
     assert answer.status_code == 422
     assert [found["field"] for found in answer.json()["errors"]] == list(wanted)
+
+
+# People made from the command line
+
+
+def run(*arguments: str, **how: Any) -> Result:
+    return CliRunner().invoke(users.app, ["create", "--email", "cli@example.com", *arguments], **how)
+
+
+def test_the_command_line_makes_a_person_and_prints_their_id(api: httpx.Client) -> None:
+    made = run("--role", "coach", "--name", "Carla", "--password", PASSWORD)
+    assert made.exit_code == 0, made.output
+    me = api.get("/api/me", headers=bearer(login(api, "cli@example.com"))).json()
+    assert (me["user_id"], me["name"], me["roles"]) == (made.stdout.strip(), "Carla", ["coach"])
+
+
+def test_the_command_line_reads_the_password_from_standard_input(api: httpx.Client) -> None:
+    made = run("--role", "athlete", "--json", input=f"{PASSWORD}\n")
+    me = api.get("/api/me", headers=bearer(login(api, "cli@example.com"))).json()
+    assert (me["user_id"], me["can_book"]) == (json.loads(made.stdout)["user_id"], True)
+
+
+def test_the_command_line_refuses_with_the_domains_errors(database: str) -> None:
+    refused = run("--role", "admin", "--password", "hunter2").exception
+    assert isinstance(refused, InvalidInput)
+    assert "hunter2" not in str(refused)
+    run("--role", "admin", "--password", PASSWORD)
+    assert isinstance(run("--role", "admin", "--password", PASSWORD).exception, EmailTaken)
 
 
 # Under load

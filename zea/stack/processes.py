@@ -7,6 +7,7 @@ REMAP_SIGTERM makes SIGTERM end a worker within worker_soft_shutdown_timeout, it
 warm stop waits for the running step however long it takes. A step is one transaction, so ending it loses nothing.
 """
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ SWEEPER = (
 BEAT = (*CELERY, "beat", "--loglevel", "INFO", "--pidfile=")
 FLOWER = (*CELERY, "flower", "--address=127.0.0.1", "--persistent=True", "--state-save-interval=5000")
 
+# Watching takes second place to what is watched.
+NICE = ("nice", "-n", "10") if shutil.which("nice") else ()
 WORKER_STOP = {"REMAP_SIGTERM": "SIGQUIT"}
 
 WORKER_STAGE, FRONT_STAGE = 1, 2  # what takes requests or makes work stops before what does the work
@@ -53,10 +56,12 @@ def beat(schedule: Path, environment: Mapping[str, str]) -> Program:
 
 def flower(port: int, database: Path, login: str, environment: Mapping[str, str]) -> Program:
     """``login`` is user:password. It is handed over in the environment: a command line is public."""
-    command = (*FLOWER, f"--port={port}", f"--db={database}")
-    return _program("flower", command, {**environment, "FLOWER_BASIC_AUTH": login}, FRONT_STAGE)
+    module = (*FLOWER, f"--port={port}", f"--db={database}")
+    return _program("flower", module, {**environment, "FLOWER_BASIC_AUTH": login}, FRONT_STAGE, NICE)
 
 
-def _program(name: str, module: Sequence[str], environment: Mapping[str, str], stage: int) -> Program:
-    command = [sys.executable, "-m", *module]
+def _program(
+    name: str, module: Sequence[str], environment: Mapping[str, str], stage: int, prefix: Sequence[str] = ()
+) -> Program:
+    command = [*prefix, sys.executable, "-m", *module]
     return Program(name, lambda: command, environment, stage)
