@@ -40,7 +40,7 @@ task_routes = {
     "sweep.*": {"queue": "sweeps"},
 }
 
-# Flower shows what runs. An event for each message sent would double what a publish costs, and the request waits for it.
+# Flower shows what runs. Events for what is sent would double a publish's cost, and a request waits for its publish.
 worker_send_task_events = True
 task_send_sent_event = False
 

@@ -12,13 +12,17 @@ from threading import Thread
 
 @dataclass
 class SmtpSink:
-    """What arrived. Addresses in ``refused`` are turned away, as many servers do: by repeating them."""
+    """What arrived. Addresses in ``refused`` are turned away, as many servers do: by repeating them.
+
+    ``hangs_up`` is how many more mails it breaks its connection at.
+    """
 
     address: str = ""
     refused: set[str] = field(default_factory=set)
     mails: list[EmailMessage] = field(default_factory=list)
     logins: list[tuple[str, str]] = field(default_factory=list)
     connections: int = 0
+    hangs_up: int = 0
 
     def url(self, user: str = "") -> str:
         return f"smtp://{user}{self.address}"
@@ -36,6 +40,9 @@ class Conversation(StreamRequestHandler):
             command, _, rest = line.decode().strip().partition(" ")
             if command.upper() == "QUIT":
                 self.reply("221 goodbye")
+                return
+            if command.upper() == "MAIL" and self.sink.hangs_up:
+                self.sink.hangs_up -= 1
                 return
             self.answer(command.upper(), rest)
 

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from waiting import wait_until
 
+from zea.cli.app import COMMANDS
 from zea.config import CONNECTION_FILE
 from zea.stack.ports import LOOPBACK, free_port
 
@@ -89,8 +90,10 @@ class Machine:
 
     def child(self, words: str) -> psutil.Process | None:
         """The process of `zea up`, not of a pool, whose command line has ``words``."""
-        found = [process for process in self.processes() if words in " ".join(process.cmdline())]
-        return min(found, key=psutil.Process.create_time) if found else None
+        with suppress(psutil.NoSuchProcess):  # one that ended meanwhile: the caller asks again
+            found = [process for process in self.processes() if words in " ".join(process.cmdline())]
+            return min(found, key=psutil.Process.create_time, default=None)
+        return None
 
 
 def started(machine: Machine, *arguments: str) -> subprocess.Popen[str]:
@@ -133,6 +136,12 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     yield machine
     assert end(up) == 0
     assert machine.processes() == []
+
+
+def runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def one_line(output: str) -> str:
@@ -179,8 +188,10 @@ def test_a_killed_process_is_started_again(serving: Machine, words: str) -> None
     wait_until(lambda: serving.child(words), 30)
     first = serving.child(words)
     assert first is not None
+    pool = first.children(recursive=True)
     first.kill()
-    wait_until(lambda: (again := serving.child(words)) and again.pid != first.pid, 30)
+    wait_until(lambda: (again := serving.child(words)) and again not in [first, *pool], 30)
+    assert not any(map(runs, pool))
     wait_until(serving.ready, STARTED_WITHIN)
 
 
@@ -189,7 +200,7 @@ def test_a_killed_server_is_started_again_at_its_address(serving: Machine, name:
     servers = [process for process in serving.processes() if process.name() == name]
     leader = min(servers, key=psutil.Process.create_time)
     leader.kill()
-    wait_until(lambda: not leader.is_running() or leader.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not runs(leader))
     wait_until(serving.ready, STARTED_WITHIN)
 
 
@@ -217,6 +228,25 @@ def test_sigkill_takes_everything_with_it_and_the_next_start_works(machine: Mach
     result = machine.run("up", "--exit")
     assert (result.returncode, result.stderr) == (0, "")
     wait_until(lambda: machine.processes() == [], 10)
+
+
+def test_a_command_after_a_crash_says_that_nothing_answers(machine: Machine) -> None:
+    end(started(machine), signal.SIGKILL)
+    wait_until(lambda: machine.processes() == [], 10)
+    result = machine.run("list")
+    assert result.returncode == 3
+    assert "start `zea up`" in one_line(result.stderr)
+
+
+def test_a_wrong_setting_is_named(machine: Machine) -> None:
+    result = machine.run("up", ZEA_API_PORT="none")
+    assert result.returncode == 3
+    assert "ZEA_API_PORT" in one_line(result.stderr)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_table_exists(machine: Machine, command: str) -> None:
+    assert machine.run(command, "--help").returncode == 0
 
 
 def test_exit_ends_once_it_was_ready(machine: Machine) -> None:

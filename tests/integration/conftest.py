@@ -43,13 +43,15 @@ def wait_for_a_lock_to_be_wanted(database: str) -> None:
 
 
 class ThreadedServer(uvicorn.Server):
-    """A server in a thread, for as long as a block runs; the socket listens before the thread starts."""
+    """A server in a thread, for as long as a block runs."""
 
     @contextmanager
     def running(self, listening: socket.socket) -> Iterator[None]:
         thread = Thread(target=self.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:
+            wait_until(lambda: self.started or not thread.is_alive(), what="the server has started")
+            assert self.started, "the server did not start"
             yield
         finally:
             self.should_exit = True

@@ -136,6 +136,14 @@ def test_a_slot_that_starts_now_has_begun(coach: Person) -> None:
             ask(db, ctx=context(now=at(1)))
 
 
+def test_a_validated_slot_is_held_until_the_end_of_the_transaction(coach: Person) -> None:
+    offer(coach.user_id, 1)
+    with transaction() as first, transaction() as second:
+        service.validate_slot(first, ctx=context(), coach_id=coach.user_id, slot_datetime=at(1))
+        free = select(Slot.id).with_for_update(key_share=True, skip_locked=True)
+        assert second.scalars(free).all() == []
+
+
 def test_a_slot_is_found_by_its_moment_whatever_the_offset(coach: Person, handle: Session) -> None:
     offer(coach.user_id, 1)
     elsewhere = at(1).astimezone()
@@ -161,9 +169,11 @@ def test_an_athlete_is_in_one_place_at_a_time(payer: Person, coach: Person, make
     offer(coach.user_id, 1)
     offer(other, 0.5, 2)
     booked(payer.user_id, coach.user_id, 1)
-    with pytest.raises(OverlappingBooking):
-        booked(payer.user_id, other, 0.5)
-    assert booked(payer.user_id, other, 2)
+    with transaction() as db:
+        with pytest.raises(OverlappingBooking):
+            book(db, payer.user_id, other, 0.5)
+        # It was seen before the constraint had to refuse: the transaction can go on.
+        assert book(db, payer.user_id, other, 2)
 
 
 def test_a_cancelled_booking_leaves_its_time_free(payer: Person, coach: Person, make_person: MakePerson) -> None:

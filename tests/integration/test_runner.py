@@ -26,7 +26,7 @@ from workflows.engine.state import replay
 from workflows.engine.values import Personal
 from zea.context import StepContext
 from zea.db import transaction
-from zea.errors import FingerprintChanged, Refusal, StaleMessage
+from zea.errors import FingerprintChanged, InvalidInput, Refusal, StaleMessage
 
 
 @dataclass(frozen=True)
@@ -297,6 +297,15 @@ def test_one_start_key_is_one_execution() -> None:
     starts = [client.start(take_order, Order(1), actor="test", start_key="order-1") for _ in range(3)]
     assert [each.joined for each in starts] == [False, True, True]
     assert len({each.execution_id for each in starts}) == 1
+
+
+def test_inputs_of_another_type_start_nothing() -> None:
+    with pytest.raises(InvalidInput, match="starts with a Order, not a dict"):
+        client.start(take_order, {"number": 1}, actor="test")
+    with pytest.raises(InvalidInput, match=r"note must be .*, and is a int") as refused:
+        client.start(take_order, Order(1, note=42), actor="test")  # type: ignore[arg-type]  # what is tested
+    assert "42" not in str(refused.value)
+    assert client.list_executions().items == []
 
 
 def test_an_execution_that_is_rolled_back_is_not_dispatched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,13 @@ def test_of_overlapping_requests_at_once_one_succeeds(coach: Person) -> None:
     assert slot_count() == 2 * (len(answers) - len(refused))
 
 
+def test_whoever_changes_a_calendar_holds_it_until_the_end_of_the_transaction(coach: Person) -> None:
+    with transaction() as first, transaction() as second:
+        service.add_slots(first, coach.user_id, [period(1)])
+        free = select(User.id).where(User.id == coach.user_id).with_for_update(key_share=True, skip_locked=True)
+        assert second.scalars(free).all() == []
+
+
 def test_the_database_refuses_an_overlap_that_nobody_checked(coach: Person) -> None:
     offer(coach.user_id, 1)
     with pytest.raises(IntegrityError) as caught, transaction() as db:

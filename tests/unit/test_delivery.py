@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
-from smtplib import SMTPDataError, SMTPRecipientsRefused
+from smtplib import SMTPDataError, SMTPRecipientsRefused, SMTPServerDisconnected
 from uuid import UUID
 
 import pytest
@@ -54,8 +54,9 @@ def test_a_second_mail_of_the_same_notification_is_the_same() -> None:
     assert compose(MAIL)["Message-ID"] == "<00000000-0000-0000-0000-000000000007@zea.localhost>"
 
 
-def test_a_mail_is_plain_ascii_on_the_wire_in_lines_that_every_server_takes() -> None:
-    wire = compose(MAIL).as_bytes()
+@pytest.mark.parametrize("body", [MAIL.body, "ñandú", "plain"])
+def test_a_mail_is_plain_ascii_on_the_wire_in_lines_that_every_server_takes(body: str) -> None:
+    wire = compose(replace(MAIL, body=body)).as_bytes()
     assert wire.isascii()
     assert max(len(line) for line in wire.split(b"\r\n")) <= 998
 
@@ -95,6 +96,17 @@ def test_after_a_refused_mail_the_next_one_goes_out(sink: SmtpSink) -> None:
     server.send(MAIL)
     server.close()
     assert len(sink.mails) == 1
+
+
+def test_a_broken_connection_is_made_again_for_the_next_mail(sink: SmtpSink) -> None:
+    server = SmtpServer(sink.url())
+    server.send(MAIL)
+    sink.hangs_up = 1
+    with pytest.raises(SMTPServerDisconnected):
+        server.send(MAIL)
+    server.send(MAIL)
+    server.close()
+    assert (len(sink.mails), sink.connections) == (2, 2)
 
 
 def test_user_and_password_are_taken_from_the_address(sink: SmtpSink) -> None:

@@ -61,6 +61,9 @@ class ExecutionClient:
         """Begin an execution. It is accepted, for good, when this returns.
 
         ``inputs`` is an instance of the workflow's input; two starts with one ``start_key`` are one execution.
+
+        Raises:
+            InvalidInput: ``inputs`` is something else, or one of its values is of another type.
         """
         with database.transaction() as db:
             return start(db, workflow, inputs, actor=actor, start_key=start_key, execution_id=execution_id)

@@ -14,6 +14,7 @@ from workflows.engine.state import State
 from workflows.engine.values import encode
 from zea import clock
 from zea.db import new_id
+from zea.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,12 @@ def start(
     """Begin an execution of ``workflow`` once ``db``'s transaction commits.
 
     ``inputs`` is an instance of the workflow's input. Two starts with one ``start_key`` are one execution.
+
+    Raises:
+        InvalidInput: ``inputs`` is something else, or one of its values is of another type.
     """
+    if not isinstance(inputs, workflow.input):
+        raise InvalidInput(f"{workflow} starts with a {workflow.input.__name__}, not a {type(inputs).__name__}.")
     execution_id = execution_id or new_id()
     public, private = encode(workflow.input_fields, inputs)
     # The database sets the moment; the one given here is only a place for it.

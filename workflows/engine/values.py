@@ -6,6 +6,9 @@ from functools import cached_property
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
+
+from zea.errors import InvalidInput
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -45,8 +48,16 @@ class Field:
         return TypeAdapter(self.type)
 
     def encode(self, value: object) -> Any:
-        """The value as JSON."""
-        return self._adapter.dump_python(value, mode="json")
+        """The value as JSON.
+
+        Raises:
+            InvalidInput: it is not of this field's type. The value itself is not repeated: it may be personal.
+        """
+        try:
+            return self._adapter.dump_python(value, mode="json", warnings="error")
+        except PydanticSerializationError:
+            given = type(value).__name__
+            raise InvalidInput(f"{self.name} must be {self.type}, and is a {given}.", self.name) from None
 
     def decode(self, value: object) -> Any:
         """The JSON value as this field's type."""

@@ -22,6 +22,13 @@ class Entry(NamedTuple):
     group: bool = False
 
 
+UNREACHABLE_ERRORS: Final = (
+    ("sqlalchemy.exc", "OperationalError"),
+    ("redis.exceptions", "ConnectionError"),
+    ("kombu.exceptions", "OperationalError"),
+    ("httpx", "TransportError"),
+)
+
 EXECUTIONS = "zea.cli.executions"
 COMMANDS: Final = {
     "up": Entry("zea.cli.up", "Run the whole system on this machine."),
@@ -77,9 +84,24 @@ def main() -> NoReturn:
     try:
         app()
     except ZeaError as error:
-        typer.echo(f"zea: {error.message}", err=True)
-        sys.exit(exit_code(error))
+        _end(error)
+    except Exception as error:
+        if not _means_unreachable(error):
+            raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        _end(Unreachable(f"{Unreachable().message} ({reason[0]})"))
     sys.exit(0)
+
+
+def _end(error: ZeaError) -> NoReturn:
+    typer.echo(f"zea: {error.message}", err=True)
+    sys.exit(exit_code(error))
+
+
+def _means_unreachable(error: Exception) -> bool:
+    """Whether it is a library's word for a server that does not answer; only what is imported can have raised it."""
+    known = (getattr(sys.modules.get(module), name, None) for module, name in UNREACHABLE_ERRORS)
+    return isinstance(error, tuple(filter(None, known)))
 
 
 def exit_code(error: ZeaError) -> int:

@@ -62,13 +62,9 @@ def walk(base_url: str, console: Console) -> bool:
     """Seed the demonstration people once and book an hour; whether all went as it should."""
     try:
         seed()
-        with (
-            _client(base_url, ATHLETE) as athlete,
-            _client(base_url, COACH) as coach,
-            _client(base_url, ADMIN) as admin,
-        ):
-            _introduce(console)
-            _book(console, athlete, coach, admin)
+        _introduce(console)
+        with ExitStack() as clients:
+            _book(console, *(clients.enter_context(_client(base_url, person)) for person in (ATHLETE, COACH, ADMIN)))
     except (WalkFailed, httpx.HTTPError) as error:
         console.print(f"[red]The walk stopped: {escape(str(error))}[/]", soft_wrap=True)
         return False

@@ -1,11 +1,22 @@
 """Where the embedded servers run at all."""
 
+import os
 import platform
 import sys
 
 from zea.errors import ConfigurationError
 
 LINUX_MACHINES = frozenset({"x86_64", "amd64", "aarch64", "arm64"})
+
+
+def require_posix() -> None:
+    """Refuse in one line where processes have no groups and files no locks.
+
+    Raises:
+        ConfigurationError: this is Windows.
+    """
+    if os.name != "posix":
+        raise ConfigurationError("`zea up` runs on Linux and macOS: on Windows, use WSL or the containers.")
 
 
 def require_supported() -> None:

@@ -17,7 +17,7 @@ from zea.stack.servers import embedded_postgres, embedded_valkey
 from zea.stack.supervisor import Report, Supervisor
 
 PROCESS_READY_WITHIN = 60.0  # seconds; a start takes two, a cold disk or a busy machine more
-ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 compared with, not listened on
+REACHED_AT = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 whoever listens everywhere is reached here
 WORKER_IS_READY = " ready."  # Celery's own line, of loglevel INFO
 
 
@@ -46,6 +46,7 @@ class System:
         self._supervisor: Supervisor | None = None
         self._addresses: Addresses | None = None
         self._started = False
+        self.stopping = False
 
     @property
     def addresses(self) -> Addresses:
@@ -77,6 +78,7 @@ class System:
 
     def stop(self) -> None:
         """Stop what runs, in reverse order; nothing is left, and the data directory is free again."""
+        self.stopping = True
         if self._supervisor is not None:
             self._supervisor.stop()
         self.directory.close()
@@ -143,7 +145,7 @@ class System:
     def _publish(self, database_url: str, redis_url: str, remembered: Remembered) -> None:
         user, password = self._flower_login(remembered)
         settings = self._settings
-        host = LOOPBACK if settings.api_host in ANYWHERE else settings.api_host
+        host = REACHED_AT.get(settings.api_host, settings.api_host)
         host = f"[{host}]" if ":" in host else host
         self._addresses = Addresses(
             database_url=database_url,
