@@ -81,6 +81,13 @@ def transaction() -> Iterator[Session]:
 
 
 @contextmanager
+def reading() -> Iterator[Session]:
+    """For reads that need no snapshot in common: each statement is one round trip, without BEGIN and COMMIT."""
+    with Session(engine().execution_options(isolation_level="AUTOCOMMIT")) as db:
+        yield db
+
+
+@contextmanager
 def savepoint(db: Session) -> Iterator[None]:
     """A part of a transaction that is undone alone if the block raises."""
     with db.begin_nested():

@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
+
+from sqlalchemy.orm import Session
 
 from workflows.engine import store
 from workflows.engine.definition import Workflow
@@ -57,16 +60,17 @@ class ExecutionClient:
         actor: str,
         start_key: str | None = None,
         execution_id: UUID | None = None,
+        db: Session | None = None,
     ) -> Started:
-        """Begin an execution. It is accepted, for good, when this returns.
+        """Begin an execution. It is accepted, for good, when this returns; with ``db``, when that transaction commits.
 
         ``inputs`` is an instance of the workflow's input; two starts with one ``start_key`` are one execution.
 
         Raises:
             InvalidInput: ``inputs`` is something else, or one of its values is of another type.
         """
-        with database.transaction() as db:
-            return start(db, workflow, inputs, actor=actor, start_key=start_key, execution_id=execution_id)
+        with nullcontext(db) if db else database.transaction() as handle:
+            return start(handle, workflow, inputs, actor=actor, start_key=start_key, execution_id=execution_id)
 
     def get_execution_status(self, execution_id: UUID) -> ExecutionView:
         """How the execution stands now.
@@ -86,12 +90,12 @@ class ExecutionClient:
         Raises:
             NotFound: there is no such execution.
         """
-        with database.transaction() as db:
+        with database.reading() as db:
             return standing_of(_found(store.read(db, execution_id), execution_id))
 
     def positions(self, execution_ids: Sequence[UUID]) -> dict[UUID, int]:
         """How many events each of these executions has, in one query."""
-        with database.transaction() as db:
+        with database.reading() as db:
             return store.positions(db, execution_ids)
 
     def wait(

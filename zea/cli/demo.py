@@ -125,6 +125,7 @@ def _book(console: Console, athlete: httpx.Client, coach: httpx.Client, admin: h
         soft_wrap=True,
     )
     view = _watch(console, admin, booked["execution_id"])
+    console.print()
     _check(view["status"] == "completed", f"the execution is {view['status']}: {view['error']}")
     _check(
         _checked(athlete.get("/api/me/credits"))["balance"] == before - 1, "the booking did not cost exactly one credit"

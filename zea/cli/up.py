@@ -74,7 +74,6 @@ def _introduce(system: "System", console: Console) -> None:
     login = f"{addresses.flower_user} / {addresses.flower_password}"
     for name, value in {
         "API": f"{addresses.api_url}/docs",
-        "Console": f"{addresses.api_url}/console",
         "Flower": f"{addresses.flower_url} (login {login})",
         "Mail": str(directory.path / "mailbox"),
         "Logs": str(directory.logs),

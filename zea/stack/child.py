@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from signal import Signals
 
 POLL_SECONDS = 0.02
+GONE_WITHIN = 2.0  # seconds for what was killed to be gone
+PROC = Path("/proc")
 
 Child = subprocess.Popen[bytes]
 
@@ -76,30 +79,43 @@ def _setpriv() -> str | None:
 
 
 def kill_group(leader: int) -> None:
-    """SIGKILL whatever is left of the group, for example the pool of a worker that died before it."""
+    """SIGKILL whatever is left of the group, such as the pool of a worker that died before it, and see it gone."""
+    if _signal_group(leader, signal.SIGKILL):
+        wait_until(lambda: not _group_runs(leader), GONE_WITHIN)
+
+
+def _signal_group(leader: int, number: int) -> bool:
+    """Whether there was anybody to signal."""
     # PermissionError is macOS's answer when only zombies are left.
     try:
-        os.killpg(leader, signal.SIGKILL)
+        os.killpg(leader, number)
     except (ProcessLookupError, PermissionError):
-        return
+        return False
+    return True
+
+
+def _group_runs(leader: int) -> bool:
+    """Whether a member of the group runs. Zombies that wait for another parent do not, but can still be signalled."""
+    if not PROC.exists():
+        return _signal_group(leader, 0)
+    everybody = (_status(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdigit())
+    return any(fields[0] != "Z" and int(fields[2]) == leader for fields in everybody if fields)
 
 
 def end(process: Child, program: Program) -> None:
     """Ask the process to stop, kill its group when it takes too long, and reap it."""
     if process.poll() is None:
         process.send_signal(program.stop_signal)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(program.stop_within)
-        except subprocess.TimeoutExpired:
-            kill_group(process.pid)
-    process.wait()
-    kill_group(process.pid)
+    kill(process)
 
 
 def kill(process: Child) -> None:
     """SIGKILL the process and its group, and reap it."""
-    kill_group(process.pid)
+    _signal_group(process.pid, signal.SIGKILL)
     process.wait()
+    kill_group(process.pid)
 
 
 def alive(pid: int) -> bool:
@@ -110,16 +126,16 @@ def alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return _state(pid) != "Z"
+    return _status(pid)[:1] != ["Z"]
 
 
-def _state(pid: int) -> str | None:
-    """The kernel's letter for the process's state, where there is a /proc to read it from."""
+def _status(pid: int) -> list[str]:
+    """State, parent, group and more as in proc(5), stat; empty where there is nothing to read."""
     try:
-        # The name before it stands in parentheses and may hold anything.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return None
+        # The name before them stands in parentheses and may hold anything.
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def how_it_ended(returncode: int) -> str:

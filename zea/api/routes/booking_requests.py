@@ -9,13 +9,12 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from workflows.booking_request import BookingRequest, booking_request
-from workflows.engine.start import start
 from workflows.engine.status import Standing
 from zea import errors
 from zea.accounts import service as accounts
 from zea.accounts.tokens import Identity
 from zea.api.deps import AthleteIdentity, IdempotencyKey
-from zea.api.executions import PreferredWait, Waiting
+from zea.api.executions import PreferredWait, Waiting, client
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.schemas import AwareDatetime, Request
 from zea.bookings.models import BookingStatus
@@ -69,13 +68,14 @@ async def request_booking(
 
 def _begin(booking: NewBooking, athlete: Identity, key: str | None, execution_id: UUID) -> UUID:
     """The execution that this request stands for: a new one, or the one that its key began before."""
-    request = KeyedRequest(key, str(athlete.user_id), "POST /api/bookings", booking)
+    caller = f"user:{athlete.user_id}"
+    request = KeyedRequest(key, caller, "bookings.request", booking)
     inputs = BookingRequest(athlete.user_id, booking.coach_id, booking.slot_datetime, booking.notes)
     with transaction() as db:
         accounts.require_active(db, athlete.user_id)
         known_id = claim(db, request, execution_id)
         if known_id == execution_id:
-            start(db, booking_request, inputs, actor=f"user:{athlete.user_id}", execution_id=execution_id)
+            client.start(booking_request, inputs, actor=caller, execution_id=execution_id, db=db)
     return known_id
 
 
