@@ -17,12 +17,13 @@ from workflows.engine import store, sweep
 from workflows.engine.canvas import carried
 from workflows.engine.client import ExecutionClient
 from workflows.engine.definition import Workflow, atomic, parallel, step
+from workflows.engine.events import Event, ExecutionRedriven
 from workflows.engine.models import ExecutionStatus
 from workflows.engine.planner import next_moves
 from workflows.engine.registry import Registry
 from workflows.engine.runner import Delivery, Outcome, Runner
 from workflows.engine.start import start
-from workflows.engine.state import replay
+from workflows.engine.state import apply, replay
 from workflows.engine.values import Personal
 from zea.context import StepContext
 from zea.db import transaction
@@ -388,16 +389,40 @@ def test_the_sweep_leaves_a_step_that_is_running_alone(published: list[str]) -> 
     execution = begin()
     deliver(execution, BLOCK)
     make_due(execution)
+    published.clear()
     with transaction() as db:
         assert store.claim(db, execution, "left", timedelta(seconds=30), with_row=False)
         assert sweep.redrive(registry) == 1
-    assert published[-1] == "take_order.right"
+    assert published == ["take_order.right"]
+
+
+def test_the_sweep_passes_over_a_row_that_is_held(published: list[str]) -> None:
+    held, free = begin(), begin()
+    make_due(held)
+    make_due(free)
+    with transaction() as db, ThreadPoolExecutor(1) as pool:
+        assert store.claim(db, held, BLOCK, timedelta(seconds=30), with_row=True)
+        assert pool.submit(sweep.redrive, registry).result(timeout=5) == 1
+
+
+def test_a_row_that_moved_on_is_not_written_over() -> None:
+    execution = begin()
+    with transaction() as db:
+        row = store.lock(db, execution)
+        assert row is not None
+        redriven = Event(row.position + 2, row.created_at, "test", ExecutionRedriven([]))
+        with pytest.raises(AssertionError, match="moved on"):
+            store.record(db, take_order, execution, apply(row.to_state(), redriven), [redriven], None)
+        db.invalidate()
 
 
 def test_the_sweep_never_touches_the_versions_it_does_not_know(published: list[str]) -> None:
     execution = begin()
     make_due(execution)
     newer = Workflow(name=take_order.name, version=2, input=Order, flow=take_order.flow)
+    with transaction() as db:
+        assert store.due(db, Registry(newer).versions(), limit=10) == []
+        assert store.due(db, registry.versions(), limit=10) == [execution]
     assert sweep.redrive(Registry(newer)) == 0
     assert client.get_execution_status(execution).status == ExecutionStatus.RUNNING
 

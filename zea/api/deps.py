@@ -14,18 +14,17 @@ from zea.accounts.tokens import Identity as TokenIdentity
 from zea.db import transaction
 from zea.errors import Forbidden, Unauthenticated, Unreachable
 
-TURNS = 16  # of the 20 connections (zea.db.engine); the others are for work that begins and ends in one thread
+TURNS = 16  # fewer than threads and connections (zea.db.POOL_SIZE): the rest is for work that ends in its own thread
 TURN_PATIENCE = 2.0  # seconds, as long as the pool waits
 
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/login", auto_error=False)
 
 
 async def turn(request: Request) -> AsyncIterator[None]:
-    """A place among the requests that may hold a connection while they wait for a thread.
+    """A place among the requests that may hold a connection, or a locked row, while they wait for a thread.
 
     FastAPI runs one request in several threads, one after the other: the route, the making of its answer, the commit.
-    Without a limit that is below the number of connections, requests that hold one would wait for a thread, and the
-    threads for a connection, until both give up.
+    With as many turns as threads, every thread could wait for what is held by a request that waits for a thread.
 
     Raises:
         Unreachable: too many others; nothing was done.

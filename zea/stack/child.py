@@ -16,6 +16,8 @@ from signal import Signals
 POLL_SECONDS = 0.02
 GONE_WITHIN = 2.0  # seconds for what was killed to be gone
 PROC = Path("/proc")
+# Waits for a line, which never comes if the parent is killed first, and becomes the program.
+GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "zea")
 
 Child = subprocess.Popen[bytes]
 
@@ -38,17 +40,27 @@ class Program:
     signal_at_parents_death: Signals = Signals.SIGKILL
 
 
-def spawn(program: Program, log: Path) -> Child:
+def spawn(program: Program, log: Path, announce: Callable[[int], None] = lambda _: None) -> Child:
     """Start ``program`` in a session of its own, its output appended to ``log``.
 
     A session of its own keeps the terminal's Ctrl-C away from it: only its parent decides when it stops.
+    ``announce`` is told the process's id before the program runs; if this process is killed before that, it never does.
     """
-    command = [*_bound_to_parent(program.signal_at_parents_death), *program.command()]
+    command = [*_bound_to_parent(program.signal_at_parents_death), *GATE, *program.command()]
+    process = _open(program, command, log)
+    announce(process.pid)
+    assert process.stdin is not None
+    with suppress(BrokenPipeError), process.stdin as gate:
+        gate.write(b"go\n")
+    return process
+
+
+def _open(program: Program, command: Sequence[str], log: Path) -> Child:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         return subprocess.Popen(  # noqa: S603 the commands are zea's own
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=descriptor,
             stderr=subprocess.STDOUT,
             env=program.environment,

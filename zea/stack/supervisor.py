@@ -20,6 +20,7 @@ FIRST_DELAY = 0.2
 LONGEST_DELAY = 10.0
 STEADY_AFTER = 30.0  # seconds after which a program counts as running well, and its back-off starts anew
 TICK = 0.05
+WAKE_INTERVAL = 0.2
 ROTATION_INTERVAL = 60.0
 
 Report = Callable[[str], None]
@@ -65,6 +66,7 @@ class Supervisor:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._hurried = threading.Event()
+        self._ended = threading.Event()
         self._rotated_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._thread_started = False
@@ -107,20 +109,29 @@ class Supervisor:
 
     def wait(self) -> None:
         """Come back when nothing is supervised any more: after `stop`, or if the supervisor itself failed."""
-        self._thread.join()
+        # With a timeout: a signal that comes just before an endless wait would not be handled until its end. And an
+        # event: a join that a signal interrupts takes its thread for ended (bpo-45274).
+        while not self._ended.wait(WAKE_INTERVAL):
+            pass
 
     def stop(self) -> None:
         """Stop everything, the last started first, and come back when nothing is left."""
         self._stopping.set()
         self._wake.set()
         if self._thread_started:
-            self._thread.join()
+            self.wait()
 
     def hurry(self) -> None:
         """From now on nothing is asked to stop: it is killed."""
         self._hurried.set()
 
     def _run(self) -> None:
+        try:
+            self._keep_running()
+        finally:
+            self._ended.set()
+
+    def _keep_running(self) -> None:
         try:
             while not self._stopping.is_set():
                 self._wake.clear()
@@ -146,12 +157,13 @@ class Supervisor:
         supervised.spawned.set()
         supervised.started_at = time.monotonic()
         try:
-            process = child.spawn(supervised.program, supervised.log)
+            supervised.process = child.spawn(
+                supervised.program,
+                supervised.log,
+                lambda pid: self.guard.watch(pid, supervised.program.signal_at_parents_death),
+            )
         except (OSError, ZeaError) as error:
             self._put_off(supervised, str(error))
-            return
-        self.guard.watch(process.pid, supervised.program.signal_at_parents_death)
-        supervised.process = process
 
     def _clear_away(self, supervised: Supervised) -> None:
         """What a dead program leaves, such as the pool of a worker, would hold its place: it is ended first."""
