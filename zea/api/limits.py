@@ -30,7 +30,10 @@ BROKER_PATIENCE = 0.15  # seconds
 
 
 class BodyLimit:
-    """ASGI middleware that refuses larger bodies, by what they declare and by what arrives."""
+    """ASGI middleware that refuses larger bodies, by what they declare and by what arrives.
+
+    FastAPI's own max_body_size answers in plain text before any handler could make a problem of it.
+    """
 
     def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY) -> None:
         self.app = app
