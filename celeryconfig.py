@@ -32,11 +32,12 @@ worker_prefetch_multiplier = 1
 # back into its queue.
 worker_soft_shutdown_timeout = 3.0
 
-# What a person waits for has a queue of its own, so that it never stands behind mail and notifications.
+# What a person waits for has a queue of its own, so that it never stands behind what nobody waits for; a slow mail server
+# holds up neither bookings nor sweeps, because the sweeper has a process to spare.
 task_default_queue = "workflows"
 task_routes = {
     "*.notify_*": {"queue": "notifications"},
-    "notifications.*": {"queue": "notifications"},
+    "notifications.deliver": {"queue": "mail"},
     "sweep.*": {"queue": "sweeps"},
 }
 

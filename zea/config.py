@@ -26,7 +26,8 @@ def _seconds(value: object) -> object:
         return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0))]
+Interval = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(seconds=0.1))]
 
 
 class Settings(BaseSettings):
@@ -44,7 +45,7 @@ class Settings(BaseSettings):
     timezone: str = "America/Santiago"
     smtp_url: str | None = None
     mail_from: str = "zea <no-reply@zea.localhost>"
-    sweep_interval: Duration = timedelta(seconds=5)
+    sweep_interval: Interval = timedelta(seconds=5)
     booking_wait: Duration = timedelta(seconds=5)
     auth_rate: int = Field(default=10, ge=1, description="failed logins per minute, per address and email")
     api_host: str = "127.0.0.1"
@@ -58,9 +59,16 @@ class Settings(BaseSettings):
     def _zone_exists(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{value!r} is no time zone: use a name like America/Santiago") from None
         return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_smtp(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("smtp://", "smtps://")):
+            raise ValueError("write it as smtp://user:password@host:587?starttls or smtps://user:password@host")
+        return value or None
 
     @model_validator(mode="after")
     def _production_is_safe(self) -> Self:

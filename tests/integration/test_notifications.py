@@ -286,6 +286,14 @@ def test_many_passes_at_once_send_each_mail_once(athlete: Person, sink: SmtpSink
     assert sorted(mail["Subject"] for mail in sink.mails) == sorted(titles)
 
 
+def test_a_pass_that_is_slow_keeps_others_from_being_slow_too(athlete: Person) -> None:
+    write(athlete)
+    with transaction() as slow:
+        slow.execute(select(func.pg_advisory_xact_lock(delivery.PASS_LOCK)))
+        assert delivery.deliver_due() == 0
+    assert delivery.deliver_due() == 1
+
+
 def test_a_mail_that_another_pass_holds_is_passed_over(athlete: Person) -> None:
     held = write(athlete)
     with transaction() as other:

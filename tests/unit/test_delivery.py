@@ -128,7 +128,7 @@ def test_a_server_that_does_not_answer_is_unreachable() -> None:
     assert described(caught.value) == "unreachable: ConnectionRefusedError: Connection refused"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1", "smtp://127.0.0.1:port", "mail.example.com"])
+@pytest.mark.parametrize("url", ["smtp://127.0.0.1:port", "smtp://"])
 def test_an_address_that_is_none_is_said_to_be_so(url: str) -> None:
     with pytest.raises(ServerUnreachable):
         SmtpServer(url).send(MAIL)

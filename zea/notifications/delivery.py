@@ -1,6 +1,7 @@
 """Delivery: notifications that are due go out as mail, and are tried again until they do or are given up."""
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 from time import monotonic
@@ -18,6 +19,7 @@ from zea.notifications.models import PENDING_DELIVERY, Notification
 log = logging.getLogger(__name__)
 
 BATCH = 200
+PASS_LOCK = 0x6D61696C  # "mail"; any number that nothing else locks
 # A pass that meets slow servers ends after this and gives its worker back; the next one goes on.
 PASS_SECONDS = 30.0
 MAXIMUM_ATTEMPTS = 10
@@ -44,11 +46,17 @@ class Due(NamedTuple):
 def deliver_due() -> int:
     """Send what is due, each in a short transaction of its own; answers how many were sent.
 
-    Safe beside any number of other passes. A mail that fails is tried again later and stops no other; a server that
-    cannot be reached ends the pass, so that an outage costs one try and not one of every mail.
+    One pass runs at a time, others end at once: a slow mail server holds up one worker process and no more. A mail that
+    fails is tried again later and stops no other; a server that cannot be reached ends the pass, so that an outage
+    costs one try and not one of every mail.
     """
     with transaction() as db:
-        notification_ids = db.scalars(due_ids()).all()
+        if not db.scalar(select(func.pg_try_advisory_xact_lock(PASS_LOCK))):
+            return 0
+        return _deliver_all(db.scalars(due_ids()).all())
+
+
+def _deliver_all(notification_ids: Sequence[UUID]) -> int:
     ends_at = monotonic() + PASS_SECONDS
     sent = 0
     with outgoing() as way:

@@ -16,7 +16,6 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from uuid import UUID
 
 from zea.config import settings
-from zea.errors import ConfigurationError
 
 SMTP_TIMEOUT_SECONDS = 10.0
 # Every server takes it: not all speak 8BITMIME.
@@ -132,7 +131,7 @@ class SmtpServer:
         if self._connection is None:
             try:
                 self._connection = _connect(urlsplit(self._url))
-            except (OSError, ValueError, ConfigurationError) as problem:
+            except (OSError, ValueError) as problem:
                 raise ServerUnreachable from problem
         return self._connection
 
@@ -152,14 +151,11 @@ def _connect(url: SplitResult) -> smtplib.SMTP:
 
 def _opened(url: SplitResult) -> smtplib.SMTP:
     host = url.hostname or "localhost"
-    match url.scheme:
-        case "smtps":
-            context = ssl.create_default_context()
-            return smtplib.SMTP_SSL(host, url.port or SMTPS_PORT, timeout=SMTP_TIMEOUT_SECONDS, context=context)
-        case "smtp":
-            default_port = SUBMISSION_PORT if _wants_starttls(url) else SMTP_PORT
-            return smtplib.SMTP(host, url.port or default_port, timeout=SMTP_TIMEOUT_SECONDS)
-    raise ConfigurationError("ZEA_SMTP_URL must begin with smtp:// or smtps://.")
+    if url.scheme == "smtps":
+        context = ssl.create_default_context()
+        return smtplib.SMTP_SSL(host, url.port or SMTPS_PORT, timeout=SMTP_TIMEOUT_SECONDS, context=context)
+    default_port = SUBMISSION_PORT if _wants_starttls(url) else SMTP_PORT
+    return smtplib.SMTP(host, url.port or default_port, timeout=SMTP_TIMEOUT_SECONDS)
 
 
 def _wants_starttls(url: SplitResult) -> bool:
@@ -179,6 +175,4 @@ def described(problem: BaseException) -> str:
             return type(problem).__name__
         case OSError():
             return f"{type(problem).__name__}: {problem.strerror or 'no answer in time'}"
-        case ConfigurationError():
-            return problem.message
     return type(problem).__name__
