@@ -25,9 +25,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 def _use(environment: pytest.MonkeyPatch, **values: str) -> None:
     for name, value in values.items():
         environment.setenv(name, value)
-    if db.engine.cache_info().currsize:
-        db.engine().dispose()
-    db.engine.cache_clear()
+    _forget()
+
+
+def _forget() -> None:
+    """Settings and connections are read and made anew when they are needed."""
+    db.close_connections()
     config.settings.cache_clear()
 
 
@@ -37,9 +40,7 @@ def template(servers: EmbeddedServers) -> str:
     with pytest.MonkeyPatch.context() as environment:
         _use(environment, DATABASE_URL=servers.create_database(TEMPLATE), REDIS_URL=servers.redis_url)
         schema.upgrade()
-        db.engine().dispose()
-        db.engine.cache_clear()
-    config.settings.cache_clear()
+    _forget()
     return TEMPLATE
 
 
@@ -52,9 +53,7 @@ def database(servers: EmbeddedServers, template: str, monkeypatch: pytest.Monkey
     url = servers.database_url.rsplit("/", 1)[0] + f"/{name}"
     _use(monkeypatch, DATABASE_URL=url, REDIS_URL=servers.redis_url, ZEA_DATA_DIR=str(tmp_path / "zea"))
     yield url
-    db.engine().dispose()
-    db.engine.cache_clear()
-    config.settings.cache_clear()
+    _forget()
     with psycopg.connect(servers.database_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

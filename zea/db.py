@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
+from threading import Lock
 from uuid import UUID
 
 from psycopg.errors import Diagnostic
@@ -49,9 +50,18 @@ def new_id() -> UUID:
     return uuid7()
 
 
-@lru_cache
 def engine() -> Engine:
     """This process's connections: a caller who waits for a free one gives up after 2 seconds."""
+    # Without the lock, threads that come first at the same moment would each make one.
+    with _making_engine:
+        return _engine()
+
+
+_making_engine = Lock()
+
+
+@lru_cache
+def _engine() -> Engine:
     return create_engine(
         config.database_url(),
         pool_size=POOL_SIZE,
@@ -102,10 +112,17 @@ def after_commit(db: Session, call: Callable[[], None]) -> None:
     db.info.setdefault(AFTER_COMMIT, []).append(call)
 
 
+def close_connections() -> None:
+    """Close this process's connections; it opens new ones, to what its settings say then, when it needs them."""
+    if _engine.cache_info().currsize:
+        _engine().dispose()
+        _engine.cache_clear()
+
+
 def release_connections_of_parent() -> None:
     """Forget pooled connections inherited over a fork, without closing the parent's sockets."""
-    if engine.cache_info().currsize:
-        engine().dispose(close=False)
+    if _engine.cache_info().currsize:
+        _engine().dispose(close=False)
 
 
 def violated_constraint(error: DBAPIError) -> str | None:

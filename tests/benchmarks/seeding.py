@@ -40,7 +40,8 @@ def customer(bookings: int) -> Customer:
         for user_id, role in ((athlete_id, "athlete"), (coach_id, "coach")):
             db.execute(USERS, {"id": user_id, "email": f"{user_id}@bench.example", "role": role})
         db.execute(CREDITS, {"id": athlete_id, "credits": bookings})
-        db.execute(LEDGER, {"id": athlete_id, "credits": bookings, "entry_id": new_id()})
+        if bookings:
+            db.execute(LEDGER, {"id": athlete_id, "credits": bookings, "entry_id": new_id()})
         starts = sorted(db.execute(SLOTS, {"coach_id": coach_id, "hours": bookings}).scalars())
     return Customer(
         tokens.access_token(athlete_id, Role.ATHLETE),

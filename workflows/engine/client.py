@@ -140,7 +140,7 @@ class ExecutionClient:
 
     def close(self) -> None:
         """Give back this process's database connections; the client opens new ones when it is used again."""
-        database.engine().dispose()
+        database.close_connections()
 
 
 def _found(row: Stored | None, execution_id: UUID) -> Stored:
