@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -23,13 +24,14 @@ from workflows.engine.status import (
     summary_of,
     view_of,
 )
-from workflows.engine.store import Filter, Stored
+from workflows.engine.store import Filter
 from zea import db as database
 from zea.cursors import to_cursor, to_position
 from zea.errors import NotFound
 
 ENDED = ("completed", "failed")
 POLL_SECONDS = 0.1
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class ExecutionClient:
             NotFound: there is no such execution.
         """
         with database.reading() as db:
-            return standing_of(_found(store.read(db, execution_id), execution_id))
+            return standing_of(_found(store.standing(db, execution_id), execution_id))
 
     def positions(self, execution_ids: Sequence[UUID]) -> dict[UUID, int]:
         """How many events each of these executions has, in one query."""
@@ -143,7 +145,7 @@ class ExecutionClient:
         database.close_connections()
 
 
-def _found(row: Stored | None, execution_id: UUID) -> Stored:
+def _found(row: Row | None, execution_id: UUID) -> Row:
     if row is None:
         raise NotFound(f"There is no execution {execution_id}.")
     return row

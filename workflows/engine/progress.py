@@ -62,7 +62,16 @@ class Progress:
             patience if self.moves else None,
             dispatches,
         )
-        dispatch.announce_after_commit(self._db, self.execution.id)
+        if self._is_visible:
+            dispatch.announce_after_commit(self._db, self.execution.id)
+
+    @property
+    def _is_visible(self) -> bool:
+        """Whether anything has changed that somebody who waits can wait for: its status, its output, its error."""
+        before, after = self.before, self.state
+        return before.status != after.status or any(
+            step.output for name, step in after.steps.items() if name not in before.steps
+        )
 
     def publish(self, units: tuple[Unit, ...], delay_seconds: float = 0) -> None:
         """Have ``units`` sent to Celery after commit."""

@@ -72,7 +72,6 @@ class Standing:
     status: str
     output: Json
     error: ErrorStatus | None
-    resumable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +131,10 @@ def view_of(workflow: Workflow | None, row: store.Stored, now: datetime, held: f
     )
 
 
-def standing_of(row: store.Stored) -> Standing:
-    state = row.to_state()
-    return Standing(row.id, row.status, _shown(row.output), _error(state.error), state.resumable)
+def standing_of(row: store.StoredStanding) -> Standing:
+    error = row.error
+    problem = ErrorStatus(error["kind"], error["message"], error["traceback"]) if error else None
+    return Standing(row.id, row.status, _shown(row.output), problem)
 
 
 def summary_of(row: store.Stored) -> ExecutionSummary:

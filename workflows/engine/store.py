@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg import Cursor
@@ -45,6 +45,7 @@ CLAIM_WITH_ROW = f"""
 
 CLAIM = f"SELECT pg_try_advisory_xact_lock(%(key)s) AS claimed, clock_timestamp() AS now, {LIMITS}"
 READ = f"SELECT {COLUMNS} FROM workflow_executions WHERE id = %(id)s"
+READ_STANDING = "SELECT id, status, output, error FROM workflow_executions WHERE id = %(id)s"
 LOCK = f"{READ} FOR NO KEY UPDATE"
 LOCK_IF_DUE = f"{READ} AND due_at <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED"
 
@@ -161,6 +162,15 @@ class Stored:
         )
 
 
+class StoredStanding(NamedTuple):
+    """What an execution row tells whoever waits for it."""
+
+    id: UUID
+    status: str
+    output: Json
+    error: Json | None
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What ``claim`` got: the database's clock then, and the execution if its row was locked along with it."""
@@ -193,6 +203,11 @@ def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, 
 
 def read(db: Session, execution_id: UUID) -> Stored | None:
     return _first(_cursor(db).execute(READ, {"id": execution_id}))
+
+
+def standing(db: Session, execution_id: UUID) -> StoredStanding | None:
+    row = _cursor(db).execute(READ_STANDING, {"id": execution_id}).fetchone()
+    return StoredStanding(**row) if row else None
 
 
 def lock(db: Session, execution_id: UUID) -> Stored | None:
