@@ -43,6 +43,7 @@ task_routes = {
 
 # Flower shows what runs. Events for what is sent would double a publish's cost, and a request waits for its publish.
 worker_send_task_events = True
+worker_consumer = "tasks.consumer:BatchingConsumer"
 task_send_sent_event = False
 
 timezone = "UTC"

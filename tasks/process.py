@@ -1,16 +1,23 @@
 """What a worker process does when it starts: check the definitions, and never share its parent's connections."""
 
+import logging
 import sys
 from contextlib import suppress
 from typing import Any
 
-from celery.signals import worker_init, worker_process_init
+from celery.signals import after_setup_logger, worker_init, worker_process_init
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from workflows.catalog import registry
 from zea import db
 from zea.errors import ZeaError
+
+
+@after_setup_logger.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def log_each_task_once(**_: Any) -> None:
+    """A line when a task has ended says all that the one when it was received said."""
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types

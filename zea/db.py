@@ -8,8 +8,9 @@ from functools import lru_cache
 from threading import Lock
 from uuid import UUID
 
+import psycopg
 from psycopg.errors import Diagnostic
-from sqlalchemy import DateTime, Engine, MetaData, create_engine
+from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
 from uuid_utils.compat import uuid7
@@ -18,7 +19,7 @@ from zea import config
 
 log = logging.getLogger(__name__)
 
-AFTER_COMMIT = "after_commit"
+AFTER_COMMIT, CONNECTION = "after_commit", "connection"
 POOL_SIZE = 20
 CONNECT_ARGUMENTS = {
     "connect_timeout": 2,
@@ -95,6 +96,21 @@ def reading() -> Iterator[Session]:
     """For reads that need no snapshot in common: each statement is one round trip, without BEGIN and COMMIT."""
     with Session(engine().execution_options(isolation_level="AUTOCOMMIT")) as db:
         yield db
+
+
+def connection(db: Session) -> Connection:
+    """The connection of the session's transaction, for statements beside the unit of work; looked up once."""
+    found: Connection | None = db.info.get(CONNECTION)
+    if found is None:
+        found = db.info[CONNECTION] = db.connection()
+    return found
+
+
+def driver_connection(db: Session) -> psycopg.Connection:
+    """The psycopg connection under the session's transaction."""
+    driver: psycopg.Connection | None = connection(db).connection.driver_connection
+    assert driver is not None
+    return driver
 
 
 @contextmanager

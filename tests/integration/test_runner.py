@@ -121,7 +121,7 @@ def assert_replay_gives_the_row(execution_id: UUID) -> None:
         state = replay(store.events(db, execution_id))
         for column, value in store.summary(take_order, state).items():
             assert getattr(row, column) == value, column
-        assert row.to_state() == state
+        assert row.current == state
         assert (row.due_at is not None) == bool(next_moves(take_order, state))
 
 
@@ -241,7 +241,7 @@ def test_branches_that_end_at_the_same_instant_continue_once() -> None:
         with transaction() as db:
             row = store.read(db, execution)
             assert row is not None
-            assert [unit.name for unit in next_moves(take_order, row.to_state())] == ["finish"]
+            assert [unit.name for unit in next_moves(take_order, row.current)] == ["finish"]
 
 
 def test_a_refusal_undoes_the_block_and_is_never_resumable() -> None:
@@ -412,7 +412,7 @@ def test_a_row_that_moved_on_is_not_written_over() -> None:
         assert row is not None
         redriven = Event(row.position + 2, row.created_at, "test", ExecutionRedriven([]))
         with pytest.raises(AssertionError, match="moved on"):
-            store.record(db, take_order, execution, apply(row.to_state(), redriven), [redriven], None)
+            store.record(db, take_order, execution, apply(row.current, redriven), [redriven], None)
         db.invalidate()
 
 

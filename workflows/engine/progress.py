@@ -26,7 +26,7 @@ class Progress:
         self._clock = clock
         self._actor = actor
         self.execution = execution
-        self.before = execution.to_state()
+        self.before = execution.current
         self.state = self.before
         self._events: list[Event] = []
 

@@ -60,9 +60,8 @@ class Runner:
             if claim is None:
                 raise StaleMessage(f"{delivery.unit_name} of {delivery.execution_id} is running elsewhere.")
             clock = Clock(claim.now)
-            execution = claim.locked if alone else store.read(db, delivery.execution_id)
-            workflow, unit, execution = self._wanted(delivery, execution)
-            attempt = Attempt(db, workflow, execution, execution.to_state(), clock)
+            workflow, unit, execution = self._wanted(delivery, claim.execution)
+            attempt = Attempt(db, workflow, execution, execution.current, clock)
             attempt.make(unit)
             if not alone:
                 # Only whoever holds the row sees how the other branches ended, so only they can decide the join.
@@ -78,7 +77,7 @@ class Runner:
         unit = workflow and workflow.unit(delivery.unit_name)
         if workflow is None or unit is None:
             raise StaleMessage(f"{execution.workflow} version {execution.version} is not known here.")
-        if execution.epoch != delivery.epoch or unit not in next_moves(workflow, execution.to_state()):
+        if execution.epoch != delivery.epoch or unit not in next_moves(workflow, execution.current):
             raise StaleMessage(f"{delivery.unit_name} of {delivery.execution_id} is no longer wanted.")
         return workflow, unit, execution
 

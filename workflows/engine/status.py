@@ -106,7 +106,7 @@ class EventView:
 
 def view_of(workflow: Workflow | None, row: store.Stored, now: datetime, held: frozenset[int]) -> ExecutionView:
     """The status of an execution; one of an unknown version shows the steps that something has happened to."""
-    state = row.to_state()
+    state = row.current
     names = [step.name for step in workflow.steps] if workflow else list(state.steps)
     running = _running(workflow, row, state, held)
     return ExecutionView(

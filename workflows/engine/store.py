@@ -6,8 +6,9 @@ engine's hot path, and psycopg prepares them.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from workflows.engine.models import ExecutionStatus
 from workflows.engine.planner import next_moves
 from workflows.engine.state import STEPS, Problem, State, output_of, subject_of
 from workflows.engine.values import Json
+from zea.db import driver_connection
 
 COLUMNS = """id, workflow, version, status, subject, start_key, started_by, inputs, state, output, error, current_step,
     completed_steps, total_steps, epoch, position, dispatches, due_at, created_at, completed_at"""
@@ -33,17 +35,17 @@ LIMITS = """
     set_config('lock_timeout', %(limit)s, true)"""
 
 # The advisory lock first, the row only if the lock was got: a duplicate is told "busy" in a millisecond instead of
-# waiting for the whole step, and whoever gets the lock reads the row as it is then, not as it was before.
-CLAIM_WITH_ROW = f"""
+# waiting for the whole step. With the row locked along, it is read as it is then; without, as it was a moment before,
+# which whoever takes the row to close looks at again.
+CLAIM = f"""
     WITH claim AS MATERIALIZED (
         SELECT pg_try_advisory_xact_lock(%(key)s) AS claimed, clock_timestamp() AS now, {LIMITS}
     )
     SELECT claim.claimed, claim.now, execution.*
     FROM claim LEFT JOIN LATERAL (
-        SELECT {COLUMNS} FROM workflow_executions WHERE claim.claimed AND id = %(id)s FOR NO KEY UPDATE
+        SELECT {COLUMNS} FROM workflow_executions WHERE claim.claimed AND id = %(id)s
     ) AS execution ON true"""
-
-CLAIM = f"SELECT pg_try_advisory_xact_lock(%(key)s) AS claimed, clock_timestamp() AS now, {LIMITS}"
+CLAIM_WITH_ROW = CLAIM.replace("id = %(id)s", "id = %(id)s FOR NO KEY UPDATE")
 READ = f"SELECT {COLUMNS} FROM workflow_executions WHERE id = %(id)s"
 READ_STANDING = "SELECT id, status, output, error FROM workflow_executions WHERE id = %(id)s"
 LOCK = f"{READ} FOR NO KEY UPDATE"
@@ -121,7 +123,7 @@ REGISTERED = """
     SELECT fingerprint, shape FROM workflow_definitions WHERE workflow = %(workflow)s AND version = %(version)s"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stored:
     """An execution row."""
 
@@ -146,7 +148,8 @@ class Stored:
     created_at: datetime
     completed_at: datetime | None
 
-    def to_state(self) -> State:
+    @cached_property
+    def current(self) -> State:
         """The state that this row is the summary of."""
         error = self.error
         return State(
@@ -162,6 +165,9 @@ class Stored:
         )
 
 
+FIELDS = tuple(field.name for field in fields(Stored))
+
+
 class StoredStanding(NamedTuple):
     """What an execution row tells whoever waits for it."""
 
@@ -173,10 +179,10 @@ class StoredStanding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What ``claim`` got: the database's clock then, and the execution if its row was locked along with it."""
+    """What ``claim`` got: the database's clock then, and the execution, if there is one."""
 
     now: datetime
-    locked: Stored | None
+    execution: Stored | None
 
 
 def claim_key(execution_id: UUID, unit_name: str) -> int:
@@ -188,7 +194,8 @@ def claim_key(execution_id: UUID, unit_name: str) -> int:
 def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, with_row: bool) -> Claim | None:
     """Take the unit until the transaction ends; None if another delivery of it holds it.
 
-    ``limit`` is how long the transaction may work or idle before the database takes the claim back.
+    ``limit`` is how long the transaction may work or idle before the database takes the claim back. ``with_row`` locks
+    the execution's row as well.
     """
     arguments = {
         "id": execution_id,
@@ -401,14 +408,12 @@ def register(db: Session, workflow: Workflow) -> DictRow:
 
 
 def _cursor(db: Session) -> Cursor[DictRow]:
-    driver_connection = db.connection().connection.driver_connection
-    assert driver_connection is not None
-    cursor: Cursor[DictRow] = driver_connection.cursor(row_factory=dict_row)
+    cursor: Cursor[DictRow] = driver_connection(db).cursor(row_factory=dict_row)
     return cursor
 
 
 def _stored(row: DictRow) -> Stored:
-    return Stored(**{name: row[name] for name in Stored.__slots__})
+    return Stored(**{name: row[name] for name in FIELDS})
 
 
 def _first(cursor: Cursor[DictRow]) -> Stored | None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from zea.accounts.models import Role, User
 from zea.availability.models import Slot, SlotStatus
-from zea.db import violated_constraint
+from zea.db import connection, violated_constraint
 from zea.errors import InvalidInput, NotFound, SlotOverlap, SlotUnavailable
 
 MAXIMUM_SLOTS = 200
@@ -46,7 +46,7 @@ def reserve_slot(db: Session, *, slot_id: UUID) -> None:
     Raises:
         SlotUnavailable: somebody else has it.
     """
-    if db.connection().execute(RESERVE, {"slot_id": slot_id}).rowcount == 0:
+    if connection(db).execute(RESERVE, {"slot_id": slot_id}).rowcount == 0:
         raise SlotUnavailable("This slot has just been taken: choose another one.")
 
 

@@ -26,7 +26,7 @@ from zea.accounts.models import Role, User
 from zea.availability.models import Slot, SlotStatus
 from zea.bookings.models import LIVE, Booking, BookingStatus
 from zea.context import StepContext
-from zea.db import violated_constraint
+from zea.db import connection, violated_constraint
 from zea.errors import Conflict, NotFound, OverlappingBooking, Refusal, SlotUnavailable
 
 MOMENT = DateTime(timezone=True)
@@ -116,7 +116,7 @@ def validate_slot(db: Session, *, ctx: StepContext, coach_id: UUID, slot_datetim
     Raises:
         SlotUnavailable: it cannot be booked; the message says why.
     """
-    slot = db.connection().execute(LOCK_SLOT, {"coach_id": coach_id, "slot_datetime": slot_datetime}).one_or_none()
+    slot = connection(db).execute(LOCK_SLOT, {"coach_id": coach_id, "slot_datetime": slot_datetime}).one_or_none()
     if slot is None:
         raise SlotUnavailable("The coach offers no slot at that time: choose one of the coach's open slots.")
     if obstacle := _obstacle(slot, ctx.now):
@@ -164,7 +164,7 @@ def create_booking(
         "execution_id": ctx.execution_id,
     }
     try:
-        booking_id = db.connection().execute(INSERT_BOOKING, booking).scalar()
+        booking_id = connection(db).execute(INSERT_BOOKING, booking).scalar()
     except IntegrityError as error:
         if refusal := REFUSED_BY.get(violated_constraint(error)):
             raise refusal from error
@@ -180,7 +180,7 @@ def confirm_booking(db: Session, *, ctx: StepContext, booking_id: UUID) -> Confi
     Raises:
         Conflict: it is not pending.
     """
-    if db.connection().execute(CONFIRM, {"booking_id": booking_id, "now": ctx.now}).rowcount == 0:
+    if connection(db).execute(CONFIRM, {"booking_id": booking_id, "now": ctx.now}).rowcount == 0:
         raise Conflict("Only a pending booking can be confirmed.")
     return ConfirmedBooking(BookingStatus.CONFIRMED.value, ctx.now)
 

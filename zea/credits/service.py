@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from zea.accounts.models import Role, User
 from zea.context import StepContext
 from zea.credits.models import CreditAccount, EntryKind, LedgerEntry
-from zea.db import new_id
+from zea.db import connection, new_id
 from zea.errors import Conflict, InsufficientCredits, InvalidInput, NotFound, OnboardingIncomplete
 
 PRICE = 1
@@ -83,7 +83,7 @@ def check_balance(db: Session, *, athlete_id: UUID) -> None:
         OnboardingIncomplete: this is no active athlete, or one who may not book yet.
         InsufficientCredits: nothing is left.
     """
-    account = db.connection().execute(LOCK_ACCOUNT, {"athlete_id": athlete_id}).one_or_none()
+    account = connection(db).execute(LOCK_ACCOUNT, {"athlete_id": athlete_id}).one_or_none()
     if not (account.may_book if account else _may_book(db, athlete_id)):
         raise OnboardingIncomplete
     if account is None or account.balance < PRICE:
@@ -119,7 +119,7 @@ def grant(db: Session, *, athlete_id: UUID, amount: int, reason: str, actor: str
     """
     if amount == 0 or abs(amount) > MAXIMUM_CHANGE:
         raise InvalidInput(f"The amount is from 1 to {MAXIMUM_CHANGE:,}, or the negative of it.", field="amount")
-    db.connection().execute(OPEN_ACCOUNT, {"athlete_id": athlete_id})
+    connection(db).execute(OPEN_ACCOUNT, {"athlete_id": athlete_id})
     kind = EntryKind.GRANT if amount > 0 else EntryKind.ADJUSTMENT
     left = _change_balance(db, athlete_id, kind, amount, reason, actor)
     if left is None:
@@ -163,4 +163,4 @@ def _change_balance(
         "actor": actor,
         "booking_id": booking_id,
     }
-    return db.connection().execute(CHANGE_BALANCE, change).scalar()
+    return connection(db).execute(CHANGE_BALANCE, change).scalar()

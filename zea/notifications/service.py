@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from zea.accounts.models import User
 from zea.context import StepContext
+from zea.db import connection
 from zea.errors import NotFound
 from zea.notifications import texts
 from zea.notifications.models import Notification
@@ -73,11 +74,11 @@ def notify(db: Session, *, ctx: StepContext, recipient_id: UUID, kind: str, text
         "execution_id": ctx.execution_id,
         "step": ctx.step,
     }
-    db.connection().execute(INSERT, notification)
+    connection(db).execute(INSERT, notification)
 
 
 def _readers(db: Session, coach_id: UUID, athlete_id: UUID) -> Mapping[UUID, Reader]:
-    rows = db.connection().execute(READERS, {"coach_id": coach_id, "athlete_id": athlete_id})
+    rows = connection(db).execute(READERS, {"coach_id": coach_id, "athlete_id": athlete_id})
     return {row.id: Reader(row.name, row.locale, row.timezone) for row in rows}
 
 

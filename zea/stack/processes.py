@@ -26,7 +26,7 @@ WORKER = (
 )
 NOTIFIER = (
     *(*CELERY, "worker", "-Q", "notifications,mail", "-n", "notifier@%h"),
-    *("--pool", "prefork", "-c", "2", *WORKER_FEATURES),
+    *("--pool", "prefork", "-c", "1", *WORKER_FEATURES),
 )
 SWEEPER = (
     *(*CELERY, "worker", "-Q", "sweeps", "-n", "sweeper@%h"),

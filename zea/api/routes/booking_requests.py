@@ -72,7 +72,7 @@ def _begin(booking: NewBooking, athlete: Identity, key: str | None, execution_id
     request = KeyedRequest(key, caller, "bookings.request", booking)
     inputs = BookingRequest(athlete.user_id, booking.coach_id, booking.slot_datetime, booking.notes)
     with transaction() as db:
-        accounts.require_active(db, athlete.user_id)
+        accounts.check_active(db, athlete.user_id)
         known_id = claim(db, request, execution_id)
         if known_id == execution_id:
             client.start(booking_request, inputs, actor=caller, execution_id=execution_id, db=db)
