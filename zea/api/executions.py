@@ -17,12 +17,15 @@ WAIT_PREFERENCE = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 client = ExecutionClient(registry)
 
 
-def waiting_room(request: Request) -> WaitingRoom:
+# Dependencies that do no I/O are coroutines: FastAPI takes a thread for each that is not.
+
+
+async def waiting_room(request: Request) -> WaitingRoom:
     room: WaitingRoom = request.app.state.waiting_room
     return room
 
 
-def preferred_wait(
+async def preferred_wait(
     prefer: Annotated[str | None, Header(description="`wait=N`: seconds, at most 30")] = None,
 ) -> timedelta:
     """How long the caller will wait (RFC 7240, section 4.3), by default ZEA_BOOKING_WAIT; at most 30 seconds."""
@@ -30,6 +33,10 @@ def preferred_wait(
     return min(timedelta(seconds=int(found[1])), LONGEST_WAIT) if found else settings().booking_wait
 
 
-Executions = Annotated[ExecutionClient, Depends(lambda: client)]
+async def execution_client() -> ExecutionClient:
+    return client
+
+
+Executions = Annotated[ExecutionClient, Depends(execution_client)]
 Waiting = Annotated[WaitingRoom, Depends(waiting_room)]
 PreferredWait = Annotated[timedelta, Depends(preferred_wait)]

@@ -12,7 +12,7 @@ from sqlalchemy import Select, func, null, select, update
 from sqlalchemy.orm import Session
 
 from zea.accounts.models import User
-from zea.db import transaction
+from zea.db import connection, transaction
 from zea.notifications.mail import Mail, Outgoing, ServerUnreachable, described, outgoing
 from zea.notifications.models import PENDING_DELIVERY, Notification
 
@@ -134,12 +134,12 @@ def _lock_if_due(db: Session, notification_id: UUID) -> Due | None:
         .where(Notification.id == notification_id, PENDING_DELIVERY, Notification.deliver_at <= func.clock_timestamp())
         .with_for_update(of=Notification, key_share=True, skip_locked=True)
     )
-    row = db.execute(statement).one_or_none()
+    row = connection(db).execute(statement).one_or_none()
     return Due(Mail(*row[:-1]), row.delivery_attempts) if row else None
 
 
 def _note_delivery(db: Session, notification_id: UUID) -> None:
-    db.execute(
+    connection(db).execute(
         update(Notification)
         .where(Notification.id == notification_id)
         .values(
@@ -152,7 +152,7 @@ def _note_delivery(db: Session, notification_id: UUID) -> None:
 
 def _note_failure(db: Session, notification_id: UUID, attempts: int, error: str) -> None:
     delay = delay_after(attempts)
-    db.execute(
+    connection(db).execute(
         update(Notification)
         .where(Notification.id == notification_id)
         .values(
