@@ -32,8 +32,8 @@ worker_prefetch_multiplier = 1
 # back into its queue.
 worker_soft_shutdown_timeout = 3.0
 
-# What a person waits for has a queue and a worker of its own, so that it never stands behind what nobody waits for, and
-# a slow mail server holds up neither bookings nor sweeps.
+# What a person waits for has a queue of its own, so that it never stands behind what nobody waits for. A slow mail
+# server holds up neither bookings nor sweeps, because the sweeper has a process to spare.
 task_default_queue = "workflows"
 task_routes = {
     "*.notify_*": {"queue": "notifications"},

@@ -1,4 +1,4 @@
-"""Celery's consumer, which sends what Flower is told in batches: an event alone costs as much as a task's own message."""
+"""Celery's consumer, made to send what Flower is told in batches: one by one it costs as much as the tasks."""
 
 from celery.worker.consumer import Consumer
 

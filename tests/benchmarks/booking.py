@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from tests.benchmarks.seeding import Customer
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = (1, 8, 32)
@@ -31,6 +34,8 @@ TIMELINE = """
                (e.state -> 'steps' -> 'confirm_booking' ->> 'completed_at')::timestamptz AS ended
         FROM workflow_executions e WHERE e.id = ANY(%s::uuid[]))
     SELECT id, extract(epoch FROM created_at), extract(epoch FROM began), extract(epoch FROM ended) FROM confirmed"""
+
+UNFINISHED = "SELECT FROM workflow_executions WHERE id = %s AND completed_at IS NULL"
 
 
 class Sample(NamedTuple):
@@ -123,8 +128,23 @@ def measure_commit(database_url: str) -> list[float]:
         return timed(commit, 400)
 
 
+def measure_one_at_a_time(address: str, database_url: str, bookings: int) -> list[Sample]:
+    """Samples of bookings that find the system at rest, as the no-op does: whom the last one concerns are told."""
+    from tests.benchmarks.seeding import customer
+
+    who = customer(bookings + WARM_UP)
+    connection = http.client.HTTPConnection(address, timeout=60)
+    samples = []
+    with psycopg.connect(database_url, autocommit=True) as database:
+        for request in who.requests:
+            samples.append(one_booking(connection, headers_of(who), request))
+            while database.execute(UNFINISHED, (samples[-1].execution_id,)).fetchone():
+                time.sleep(0.002)
+    return samples[WARM_UP:]
+
+
 def measure_bookings(address: str, clients: int, bookings: int) -> tuple[list[Sample], float]:
-    """Every booking's sample, and bookings per second, by so many clients at once, each waiting for its answer."""
+    """Every booking's sample, and bookings per second, by so many clients at once, each asking again when answered."""
     from tests.benchmarks.seeding import customer
 
     each = bookings // clients
@@ -135,7 +155,7 @@ def measure_bookings(address: str, clients: int, bookings: int) -> tuple[list[Sa
 
     def book(index: int) -> None:
         connection = http.client.HTTPConnection(address, timeout=60)
-        headers = {"Authorization": f"Bearer {customers[index].token}", "Content-Type": "application/json"}
+        headers = headers_of(customers[index])
         for number, request in enumerate(customers[index].requests):
             if number == warm_up:
                 barrier.wait()
@@ -152,6 +172,10 @@ def measure_bookings(address: str, clients: int, bookings: int) -> tuple[list[Sa
         thread.join()
     flat = [sample for each_client in samples for sample in each_client]
     return flat, len(flat) / (time.perf_counter() - began)
+
+
+def headers_of(who: "Customer") -> dict[str, str]:
+    return {"Authorization": f"Bearer {who.token}", "Content-Type": "application/json"}
 
 
 def one_booking(connection: http.client.HTTPConnection, headers: dict[str, str], request: dict[str, str]) -> Sample:
@@ -180,6 +204,12 @@ def where_the_time_goes(database_url: str, samples: list[Sample]) -> dict[str, f
     return {name: median(values) for name, values in parts.items()}
 
 
+def columns(samples: list[Sample], rate: float | None, noop: list[float]) -> tuple[str, str, str, str]:
+    took = [sample.milliseconds for sample in samples]
+    ratio = f"{median(took) / median(noop):.1f}"
+    return f"{median(took):.1f} ms", f"{p95(took):.1f} ms", f"{rate:.0f}" if rate else "", ratio
+
+
 def p95(values: list[float]) -> float:
     return quantiles(values, n=20)[-1]
 
@@ -201,16 +231,15 @@ def main() -> None:
             table.add_row(
                 name, f"{median(values):.2f} ms", f"{p95(values):.2f} ms", "", f"{median(values) / median(noop):.1f}"
             )
-        parts: dict[str, float] = {}
+        rested = measure_one_at_a_time(address, connection["database_url"], BOOKINGS_PER_RUN[1])
+        table.add_row("a booking, one at a time", *columns(rested, None, noop))
         for clients in CLIENTS:
             samples, rate = measure_bookings(address, clients, BOOKINGS_PER_RUN[clients])
-            took = [sample.milliseconds for sample in samples]
-            name = f"a booking, {clients} client{'s' if clients > 1 else ''}"
-            ratio = f"{median(took) / median(noop):.1f}"
-            table.add_row(name, f"{median(took):.1f} ms", f"{p95(took):.1f} ms", f"{rate:.0f}", ratio)
-            parts = parts or where_the_time_goes(connection["database_url"], samples)
+            name = f"bookings back to back, {clients} client{'s' if clients > 1 else ''}"
+            table.add_row(name, *columns(samples, rate, noop))
+        parts = where_the_time_goes(connection["database_url"], rested)
         console.print(table)
-        console.print("One client: " + ", ".join(f"{name} {value:.1f} ms" for name, value in parts.items()))
+        console.print("One at a time: " + ", ".join(f"{name} {value:.1f} ms" for name, value in parts.items()))
 
 
 if __name__ == "__main__":

@@ -76,9 +76,8 @@ def celery_backend_cluster() -> None:
 def celery_worker_cluster(
     start_node: StartNode, environment: dict[str, str], celery_setup_app: Celery
 ) -> CeleryWorkerCluster:
-    """The workers: of the steps that somebody waits for, of the others, and of the sweeps."""
-    programs = (processes.worker, processes.notifier, processes.sweeper)
-    nodes = [start_node(program(environment), CELERY_IS_READY) for program in programs]
+    """The worker of the steps and the sweeper."""
+    nodes = [start_node(program(environment), CELERY_IS_READY) for program in (processes.worker, processes.sweeper)]
     cluster = CeleryWorkerCluster(*(CeleryTestWorker(node, celery_setup_app) for node in nodes))
     assert cluster.ready()
     return cluster

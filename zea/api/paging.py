@@ -1,10 +1,8 @@
 """Lists by keyset: a page goes on after the last row seen, so none is skipped or repeated while others write."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from json import dumps, loads
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -13,10 +11,9 @@ from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from zea.errors import InvalidInput
+from zea.cursors import Position, to_cursor, to_position
 
 Item = TypeVar("Item")
-Position = tuple[datetime, UUID]
 
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 200
@@ -57,11 +54,11 @@ def page(
     Raises:
         InvalidInput: the cursor is none that this gave out.
     """
-    ordered = _ordered(statement, moment, row_id, _position(wanted.cursor), earliest_first)
+    ordered = _ordered(statement, moment, row_id, to_position(wanted.cursor), earliest_first)
     rows = db.execute(ordered.limit(wanted.limit + 1)).all()
     shown = rows[: wanted.limit]
     more = len(rows) > wanted.limit
-    return Page(items=[show(*row[:-2]) for row in shown], next_cursor=_cursor(*shown[-1][-2:]) if more else None)
+    return Page(items=[show(*row[:-2]) for row in shown], next_cursor=to_cursor(*shown[-1][-2:]) if more else None)
 
 
 def _ordered(
@@ -80,23 +77,3 @@ def _ordered(
     here = tuple_(moment, row_id)
     follows: ColumnElement[bool] = here > after if earliest_first else here < after
     return statement.where(follows)
-
-
-def _cursor(moment: datetime, row_id: UUID) -> str:
-    return urlsafe_b64encode(dumps([moment.isoformat(), str(row_id)]).encode()).decode().rstrip("=")
-
-
-def _position(cursor: str | None) -> Position | None:
-    if cursor is None:
-        return None
-    try:
-        moment, row_id = loads(urlsafe_b64decode(cursor.encode("ascii") + b"=="))
-        return _aware(datetime.fromisoformat(moment)), UUID(row_id)
-    except (ValueError, TypeError, AttributeError):
-        raise InvalidInput("This is no cursor of this list: take next_cursor from the page before.", "cursor") from None
-
-
-def _aware(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError
-    return moment

@@ -21,16 +21,12 @@ API = (
     *("--workers", "1", "--no-access-log", "--timeout-graceful-shutdown", "5"),
 )
 WORKER = (
-    *(*CELERY, "worker", "-Q", "workflows", "-n", "worker@%h"),
+    *(*CELERY, "worker", "-Q", "workflows,notifications", "-n", "worker@%h"),
     *("--pool", "prefork", "-c", "2", *WORKER_FEATURES),
 )
-NOTIFIER = (
-    *(*CELERY, "worker", "-Q", "notifications,mail", "-n", "notifier@%h"),
-    *("--pool", "prefork", "-c", "1", *WORKER_FEATURES),
-)
 SWEEPER = (
-    *(*CELERY, "worker", "-Q", "sweeps", "-n", "sweeper@%h"),
-    *("--pool", "prefork", "-c", "1", *WORKER_FEATURES),
+    *(*CELERY, "worker", "-Q", "sweeps,mail", "-n", "sweeper@%h"),
+    *("--pool", "prefork", "-c", "2", *WORKER_FEATURES),
 )
 BEAT = (*CELERY, "beat", "--loglevel", "INFO", "--pidfile=")
 FLOWER = (*CELERY, "flower", "--address=127.0.0.1", "--persistent=True", "--state-save-interval=5000")
@@ -48,11 +44,6 @@ def api(host: str, port: int, environment: Mapping[str, str]) -> Program:
 
 def worker(environment: Mapping[str, str]) -> Program:
     return _program("worker", WORKER, {**environment, **WORKER_STOP}, WORKER_STAGE)
-
-
-def notifier(environment: Mapping[str, str]) -> Program:
-    """Nobody waits for it: on a machine that it shares, it leaves the processors to what somebody waits for."""
-    return _program("notifier", NOTIFIER, {**environment, **WORKER_STOP}, WORKER_STAGE, NICE)
 
 
 def sweeper(environment: Mapping[str, str]) -> Program:

@@ -188,7 +188,6 @@ class System:
         supervisor.start(processes.api(settings.api_host, settings.api_port, environment))
         supervisor.wait_ready("worker", self._worker_is_ready, PROCESS_READY_WITHIN)
         supervisor.wait_ready("api", self._api_is_alive, PROCESS_READY_WITHIN)
-        supervisor.start(processes.notifier(environment))
         supervisor.start(processes.sweeper(environment))
         supervisor.start(processes.beat(self.directory.path / "beat" / "schedule", environment))
         supervisor.wait_ready("api", self._api_is_ready, PROCESS_READY_WITHIN)
