@@ -14,7 +14,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from workflows.engine import store, sweep
-from workflows.engine.canvas import carried
 from workflows.engine.client import ExecutionClient
 from workflows.engine.definition import Workflow, atomic, parallel, step
 from workflows.engine.events import Event, ExecutionRedriven
@@ -334,8 +333,14 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def first_tasks(signature: Any) -> list[str]:
-
-    return sorted(carried([signature]))
+    """Which tasks run first: of a chain its first link, of a group those of each of its members."""
+    match signature["task"]:
+        case "celery.group":
+            return sorted(name for each in signature["kwargs"]["tasks"] for name in first_tasks(each))
+        case "celery.chain":
+            return first_tasks(signature["kwargs"]["tasks"][0])
+        case name:
+            return [str(name)]
 
 
 def test_the_branch_that_completes_the_join_publishes_what_follows(published: list[str]) -> None:
@@ -348,18 +353,31 @@ def test_the_branch_that_completes_the_join_publishes_what_follows(published: li
     assert published[3:] == ["take_order.finish"]
 
 
+ship_order = Workflow(name="test.ShipOrder", version=1, input=Order, flow=[step(take), step(check), step(finish)])
+shipping = Registry(ship_order)
+
+
+def ship(execution_id: UUID, unit: str, *carried: str) -> Outcome:
+    delivery = Delivery(ship_order.name, unit, execution_id, 1, frozenset(carried))
+    return Runner(shipping, "worker:test").run(delivery)
+
+
 def test_what_celerys_chain_carries_is_not_published_again(published: list[str]) -> None:
-    execution = begin()
-    carried = frozenset({"take_order.left", "take_order.right"})
-    outcome = runner.run(Delivery(take_order.name, BLOCK, execution, 1, carried))
-    assert outcome.chain_continues
-    assert published == ["take_order.take_to_check"]
+    execution = client.start(ship_order, Order(1), actor="test").execution_id
+    assert ship(execution, "take", "ship_order.check").chain_continues
+    assert published == ["ship_order.take"]
+
+
+def test_what_no_chain_carries_is_published(published: list[str]) -> None:
+    execution = client.start(ship_order, Order(1), actor="test").execution_id
+    assert not ship(execution, "take", "ship_order.something_else").chain_continues
+    assert published == ["ship_order.take", "ship_order.check"]
 
 
 def test_a_chain_does_not_go_on_after_a_failure(published: list[str]) -> None:
-    execution = begin(13)
-    carried = frozenset({"take_order.left", "take_order.right"})
-    assert not runner.run(Delivery(take_order.name, BLOCK, execution, 1, carried)).chain_continues
+    execution = client.start(ship_order, Order(13), actor="test").execution_id
+    ship(execution, "take", "ship_order.check")
+    assert not ship(execution, "check", "ship_order.finish").chain_continues
 
 
 def make_due(execution_id: UUID) -> None:

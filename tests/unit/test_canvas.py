@@ -1,4 +1,4 @@
-"""Messages carry ids, chains end with the first group, and what a chain carries can be told from it."""
+"""Messages carry ids, chains end where units run side by side, and what a chain carries can be told from it."""
 
 import json
 from uuid import UUID
@@ -40,9 +40,10 @@ def test_a_step_and_what_follows_it_is_a_chain() -> None:
     assert outline_from("b", named("a"), named("b"), named("c")) == ["b", "c"]
 
 
-def test_a_chain_ends_with_the_first_group() -> None:
-    flow = (named("a"), parallel(named("b"), named("c")), named("d"))
-    assert outline_from("a", *flow) == ["a", frozenset({"b", "c"})]
+def test_a_chain_ends_where_units_run_side_by_side() -> None:
+    flow = (named("a"), named("b"), parallel(named("c"), named("d")), named("e"))
+    assert outline_from("a", *flow) == ["a", "b"]
+    assert outline_from("b", *flow) == "b"
 
 
 def test_a_branch_goes_to_its_own_end() -> None:
@@ -50,10 +51,6 @@ def test_a_branch_goes_to_its_own_end() -> None:
     assert outline_from("a", *flow) == ["a", "b"]
     assert outline_from("b", *flow) == "b"
     assert outline_from("d", *flow) == "d"
-
-
-def test_a_group_without_branches_is_passed_over() -> None:
-    assert outline_from("a", named("a"), parallel(), parallel([]), named("b")) == ["a", "b"]
 
 
 def test_several_moves_are_a_group() -> None:
@@ -73,10 +70,9 @@ def test_messages_hold_ids_only() -> None:
 
 
 def test_what_a_chain_carries_is_its_next_link() -> None:
-    workflow = define(named("a"), parallel([named("b"), named("e")], named("c")), named("d"))
-    signature = drawn(workflow, "a")
+    signature = drawn(define(named("a"), named("b"), named("c")), "a")
     assert signature is not None
     # Celery hands a task the rest of its chain, the next link last.
     rest = json.loads(json.dumps(signature.tasks[1:]))[::-1]
-    assert carried(rest) == {"flow.b", "flow.c"}
+    assert carried(rest) == {"flow.b"}
     assert carried(None) == carried([]) == frozenset()

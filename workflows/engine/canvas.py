@@ -1,10 +1,10 @@
-"""Moves as Celery signatures: a unit and what follows it is a chain, parallel branches are a group.
+"""Moves as Celery signatures: a unit and those that follow it are a chain, units that run side by side a group.
 
-Messages carry ids only: the execution and its epoch, the step in the task's name. A chain ends with the first group:
-what comes after a join is published by the branch that completes it, so no chord and no result backend is needed.
+Messages carry ids only: the execution and its epoch, the step in the task's name. A chain ends where units run side by
+side: a group is published by whoever's commit opens it, so no chord and no result backend is needed to close it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,45 +17,28 @@ from zea.broker import app
 
 
 def canvas(workflow: Workflow, moves: Iterable[Unit], execution_id: UUID, epoch: int) -> Signature | None:
-    """What to publish so that ``moves`` run, and after each what follows it without a join; None for no moves."""
-    drawn = [
-        sequence
-        for unit in moves
-        if (sequence := _sequence(workflow, path_from(workflow.flow, unit), (str(execution_id), epoch)))
-    ]
-    return _one_or_group(drawn) if drawn else None
+    """What to publish so that ``moves`` run, and after each what follows it alone; None for no moves."""
+    drawn = [_chain(workflow, path_from(workflow.flow, unit), (str(execution_id), epoch)) for unit in moves]
+    return _one_or(group, drawn) if drawn else None
 
 
-def _sequence(workflow: Workflow, nodes: Sequence[Node], ids: tuple[str, int]) -> Signature | None:
-    """None where there is nothing to run, as in a parallel group without branches."""
+def _chain(workflow: Workflow, nodes: Sequence[Node], ids: tuple[str, int]) -> Signature:
     links: list[Signature] = []
     for node in nodes:
-        if not isinstance(node, Parallel):
-            links.append(_link(workflow.task_name(node), ids))
-        elif branches := [found for branch in node.branches if (found := _sequence(workflow, branch, ids))]:
-            links.append(_one_or_group(branches))
+        if isinstance(node, Parallel):
             break
-    return chain(*links) if len(links) > 1 else next(iter(links), None)
+        links.append(_link(workflow.task_name(node), ids))
+    return _one_or(chain, links)
 
 
 def _link(task_name: str, ids: tuple[str, int]) -> Signature:
     return app.signature(task_name, args=ids, immutable=True, options={"ignore_result": True})
 
 
-def _one_or_group(signatures: list[Signature]) -> Signature:
-    return signatures[0] if len(signatures) == 1 else group(signatures)
+def _one_or(several: Callable[..., Signature], signatures: list[Signature]) -> Signature:
+    return signatures[0] if len(signatures) == 1 else several(*signatures)
 
 
 def carried(request_chain: Sequence[dict[str, Any]] | None) -> frozenset[str]:
-    """Names of the tasks that Celery itself publishes when the task whose chain this is returns."""
-    return _first_tasks(request_chain[-1]) if request_chain else frozenset()
-
-
-def _first_tasks(signature: dict[str, Any]) -> frozenset[str]:
-    match signature["task"]:
-        case "celery.group":
-            return frozenset().union(*(_first_tasks(each) for each in signature["kwargs"]["tasks"]))
-        case "celery.chain":
-            return _first_tasks(signature["kwargs"]["tasks"][0])
-        case name:
-            return frozenset({str(name)})
+    """The name of the task that Celery itself publishes when the task whose chain this is returns, if there is one."""
+    return frozenset({str(request_chain[-1]["task"])} if request_chain else ())

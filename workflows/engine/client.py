@@ -86,19 +86,10 @@ class ExecutionClient:
             held = frozenset() if row.completed_at else store.held_keys(db)
             return view_of(workflow, row, store.now(db), held)
 
-    def standing(self, execution_id: UUID) -> Standing:
-        """Its status, output and error, in one cheap read.
-
-        Raises:
-            NotFound: there is no such execution.
-        """
+    def standings(self, execution_ids: Sequence[UUID]) -> list[Standing]:
+        """Status, output and error of each of these executions that exists, in one cheap query."""
         with database.reading() as db:
-            return standing_of(_found(store.standing(db, execution_id), execution_id))
-
-    def positions(self, execution_ids: Sequence[UUID]) -> dict[UUID, int]:
-        """How many events each of these executions has, in one query."""
-        with database.reading() as db:
-            return store.positions(db, execution_ids)
+            return [standing_of(row) for row in store.standings(db, execution_ids)]
 
     def wait(
         self,

@@ -2,13 +2,13 @@
 
 import logging
 from functools import lru_cache
-from uuid import UUID
 
 import redis
 from celery.canvas import Signature
 from kombu.exceptions import OperationalError
 from sqlalchemy.orm import Session
 
+from workflows.engine.status import Standing, to_announcement
 from zea import config
 from zea.db import after_commit
 
@@ -23,9 +23,9 @@ def publish_after_commit(db: Session, signature: Signature | None, delay_seconds
         after_commit(db, lambda: _publish(signature, delay_seconds))
 
 
-def announce_after_commit(db: Session, execution_id: UUID) -> None:
-    """Tell every API process that this execution has moved, once this transaction is committed."""
-    after_commit(db, lambda: _announce(execution_id))
+def announce_after_commit(db: Session, standing: Standing) -> None:
+    """Tell every API process where an execution stands, once that is committed."""
+    after_commit(db, lambda: _announce(standing))
 
 
 def _publish(signature: Signature, delay_seconds: float) -> None:
@@ -36,12 +36,12 @@ def _publish(signature: Signature, delay_seconds: float) -> None:
         log.warning("not published, the sweep will: %s (%s)", signature, error)
 
 
-def _announce(execution_id: UUID) -> None:
+def _announce(standing: Standing) -> None:
     """Whoever misses an announcement finds out by polling."""
     try:
-        _redis().publish(ANNOUNCEMENTS, execution_id.bytes)
+        _redis().publish(ANNOUNCEMENTS, to_announcement(standing))
     except redis.RedisError as error:
-        log.warning("not announced: %s (%s)", execution_id, error)
+        log.warning("not announced: %s (%s)", standing.execution_id, error)
 
 
 @lru_cache

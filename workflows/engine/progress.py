@@ -12,6 +12,7 @@ from workflows.engine.definition import Unit, Workflow
 from workflows.engine.events import Event, Fact
 from workflows.engine.planner import conclusion, next_moves
 from workflows.engine.state import apply
+from workflows.engine.status import standing_of
 
 # How long what was dispatched may take to begin before a sweep looks after it.
 PATIENCE = timedelta(seconds=5)
@@ -53,7 +54,7 @@ class Progress:
 
     def record(self, patience: timedelta = PATIENCE, dispatches: int = 0) -> None:
         """Write the events and the row; ``due_at`` is ``patience`` from now while something may run."""
-        store.record(
+        standing = store.record(
             self._db,
             self._workflow,
             self.execution.id,
@@ -63,7 +64,7 @@ class Progress:
             dispatches,
         )
         if self._is_visible:
-            dispatch.announce_after_commit(self._db, self.execution.id)
+            dispatch.announce_after_commit(self._db, standing_of(standing))
 
     @property
     def _is_visible(self) -> bool:

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from workflows.engine import store
 from workflows.engine.definition import Workflow
 from workflows.engine.events import Event
@@ -66,12 +68,15 @@ class ExecutionView:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What one cheap read tells of an execution: enough for whoever waits for it."""
+    """What whoever waits for an execution is told: where it is committed to be, in a read or an announcement."""
 
     execution_id: UUID
     status: str
     output: Json
     error: ErrorStatus | None
+
+
+STANDING = TypeAdapter(Standing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,14 @@ def standing_of(row: store.StoredStanding) -> Standing:
     error = row.error
     problem = ErrorStatus(error["kind"], error["message"], error["traceback"]) if error else None
     return Standing(row.id, row.status, _shown(row.output), problem)
+
+
+def to_announcement(standing: Standing) -> bytes:
+    return STANDING.dump_json(standing)
+
+
+def of_announcement(announcement: bytes) -> Standing:
+    return STANDING.validate_json(announcement)
 
 
 def summary_of(row: store.Stored) -> ExecutionSummary:

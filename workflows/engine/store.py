@@ -47,7 +47,7 @@ CLAIM = f"""
     ) AS execution ON true"""
 CLAIM_WITH_ROW = CLAIM.replace("id = %(id)s", "id = %(id)s FOR NO KEY UPDATE")
 READ = f"SELECT {COLUMNS} FROM workflow_executions WHERE id = %(id)s"
-READ_STANDING = "SELECT id, status, output, error FROM workflow_executions WHERE id = %(id)s"
+READ_STANDINGS = "SELECT id, status, output, error FROM workflow_executions WHERE id = ANY(%(ids)s)"
 LOCK = f"{READ} FOR NO KEY UPDATE"
 LOCK_IF_DUE = f"{READ} AND due_at <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED"
 
@@ -212,9 +212,10 @@ def read(db: Session, execution_id: UUID) -> Stored | None:
     return _first(_cursor(db).execute(READ, {"id": execution_id}))
 
 
-def standing(db: Session, execution_id: UUID) -> StoredStanding | None:
-    row = _cursor(db).execute(READ_STANDING, {"id": execution_id}).fetchone()
-    return StoredStanding(**row) if row else None
+def standings(db: Session, execution_ids: Sequence[UUID]) -> list[StoredStanding]:
+    """Where these executions stand, in one query."""
+    rows = _cursor(db).execute(READ_STANDINGS, {"ids": list(execution_ids)})
+    return [StoredStanding(**row) for row in rows]
 
 
 def lock(db: Session, execution_id: UUID) -> Stored | None:
@@ -266,13 +267,14 @@ def record(
     events: Sequence[Event],
     patience: timedelta | None,
     dispatches: int = 0,
-) -> None:
-    """Append ``events`` and bring the row to ``after``, the state they lead to.
+) -> StoredStanding:
+    """Append ``events`` and bring the row to ``after``, the state they lead to; answers what it tells from then on.
 
     ``patience`` is how long what may run next may take to begin before a sweep looks after it; None if nothing may.
     """
+    columns = summary(workflow, after)
     arguments = {
-        **summary(workflow, after),
+        **columns,
         "id": execution_id,
         "events": Jsonb([event.to_row() for event in events]),
         "expected": after.position - len(events),
@@ -284,6 +286,7 @@ def record(
     arguments["error"] = Jsonb(arguments["error"]) if arguments["error"] else None
     if _cursor(db).execute(RECORD, arguments).rowcount != 1:
         raise AssertionError(f"Execution {execution_id} moved on while its row was held.")
+    return StoredStanding(execution_id, columns["status"], columns["output"], columns["error"])
 
 
 def summary(workflow: Workflow, state: State) -> Json:
@@ -386,12 +389,6 @@ def now(db: Session) -> datetime:
     row = _cursor(db).execute("SELECT clock_timestamp() AS now").fetchone()
     assert row is not None
     return row["now"]  # type: ignore[no-any-return]  # a timestamptz
-
-
-def positions(db: Session, execution_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """How far each of these executions is."""
-    query = "SELECT id, position FROM workflow_executions WHERE id = ANY(%s)"
-    return {row["id"]: row["position"] for row in _cursor(db).execute(query, (list(execution_ids),))}
 
 
 def register(db: Session, workflow: Workflow) -> DictRow:

@@ -3,18 +3,19 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from uuid import UUID
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from workflows.engine.client import ExecutionClient
 from workflows.engine.dispatch import ANNOUNCEMENTS
-from workflows.engine.status import Standing
+from workflows.engine.status import Standing, of_announcement
 from zea import config
 
 log = logging.getLogger(__name__)
@@ -26,12 +27,12 @@ LONGEST_RECONNECT_SECONDS = 1.0
 
 
 class WaitingRoom:
-    """Wakes whoever waits for an execution when it moves."""
+    """Tells whoever waits for an execution where it stands, whenever that has changed."""
 
     def __init__(self, client: ExecutionClient) -> None:
         self._client = client
         self._waiting: dict[UUID, set[Waiter]] = defaultdict(set)
-        self._seen: dict[UUID, int] = {}
+        self._look_now = asyncio.Event()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -62,49 +63,55 @@ class WaitingRoom:
         waiters.discard(waiter)
         if not waiters:
             del self._waiting[waiter.execution_id]
-            self._seen.pop(waiter.execution_id, None)
 
-    async def look(self, execution_id: UUID) -> Standing:
-        return await run_in_threadpool(self._client.standing, execution_id)
+    def look_now(self) -> None:
+        """Do not wait for the next announcement or poll."""
+        self._look_now.set()
 
-    def _wake(self, execution_id: UUID) -> None:
-        for waiter in self._waiting.get(execution_id, ()):
-            waiter.moved.set()
+    async def look(self, execution_ids: Sequence[UUID]) -> list[Standing]:
+        return await run_in_threadpool(self._client.standings, execution_ids)
+
+    def _tell(self, standing: Standing) -> None:
+        for waiter in self._waiting.get(standing.execution_id, ()):
+            waiter.tell(standing)
 
     async def _listen(self) -> None:
         """One subscription, made again whenever it breaks; what was missed meanwhile is looked up at once."""
         pause = FIRST_RECONNECT_SECONDS
         while True:
             try:
-                async for execution_id in _announcements():
+                async with _subscription() as subscription:
                     pause = FIRST_RECONNECT_SECONDS
-                    self._wake_all() if execution_id is None else self._wake(execution_id)
+                    self.look_now()
+                    await self._hear(subscription)
             except (RedisError, OSError) as error:
                 log.warning("announcements are not heard, polling instead: %s", error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_RECONNECT_SECONDS)
 
-    def _wake_all(self) -> None:
-        for execution_id in self._waiting:
-            self._wake(execution_id)
+    async def _hear(self, subscription: PubSub) -> None:
+        while True:
+            message = await subscription.get_message(timeout=1)
+            if message is not None:
+                self._tell(of_announcement(message["data"]))
 
     async def _poll(self) -> None:
+        """Look every quarter of a second, or as soon as somebody asks for it, after all who wait in one query."""
         while True:
-            await asyncio.sleep(POLL_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), POLL_SECONDS)
+            self._look_now.clear()
             if self._waiting:
-                await self._look()
+                await self._look_for_all()
 
-    async def _look(self) -> None:
-        """Wake those whose execution has moved since the last look."""
+    async def _look_for_all(self) -> None:
         try:
-            positions = await run_in_threadpool(self._client.positions, list(self._waiting))
+            standings = await self.look(list(self._waiting))
         except Exception as error:  # the database may be away; the next look may succeed
             log.warning("executions cannot be looked at: %s", error)
             return
-        for execution_id, position in positions.items():
-            if execution_id in self._waiting and self._seen.get(execution_id) != position:
-                self._seen[execution_id] = position
-                self._wake(execution_id)
+        for standing in standings:
+            self._tell(standing)
 
 
 class Waiter:
@@ -113,7 +120,10 @@ class Waiter:
     def __init__(self, room: WaitingRoom, execution_id: UUID) -> None:
         self._room = room
         self.execution_id = execution_id
-        self.moved = asyncio.Event()
+        self._told: asyncio.Queue[Standing] = asyncio.Queue()
+
+    def tell(self, standing: Standing) -> None:
+        self._told.put_nowait(standing)
 
     def follow(self, execution_id: UUID) -> None:
         """Wait for another execution instead, which may have moved already."""
@@ -121,36 +131,25 @@ class Waiter:
             self._room.forget(self)
             self.execution_id = execution_id
             self._room.register(self)
-            self.moved.set()
+            self._room.look_now()
 
     async def until(self, holds: Callable[[Standing], bool], patience: timedelta) -> Standing:
-        """How the execution stands once ``holds`` is true of it, or when ``patience`` is over."""
-        deadline = asyncio.get_running_loop().time() + patience.total_seconds()
-        while await self._moved_by(deadline):
-            self.moved.clear()
-            standing = await self._room.look(self.execution_id)
-            if holds(standing):
-                return standing
-        return await self._room.look(self.execution_id)
-
-    async def _moved_by(self, deadline: float) -> bool:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self.moved.wait()
-        except TimeoutError:
-            return False
+        """Where the execution stands once ``holds`` is true of it, or when ``patience`` is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience.total_seconds()):
+                while True:
+                    standing = await self._told.get()
+                    if holds(standing):
+                        return standing
+        return (await self._room.look([self.execution_id]))[0]
 
 
-async def _announcements() -> AsyncIterator[UUID | None]:
-    """Ids of executions that moved; None once after subscribing, for what happened before."""
+@asynccontextmanager
+async def _subscription() -> AsyncIterator[PubSub]:
     redis = Redis.from_url(config.redis_url(), socket_connect_timeout=0.3, socket_keepalive=True)
     try:
         async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
             await subscription.subscribe(ANNOUNCEMENTS)
-            yield None
-            while True:
-                message = await subscription.get_message(timeout=1)
-                if message is not None:
-                    yield UUID(bytes=message["data"])
+            yield subscription
     finally:
         await redis.aclose()
