@@ -20,6 +20,7 @@ from zea import config
 log = logging.getLogger(__name__)
 
 AFTER_COMMIT, CONNECTION = "after_commit", "connection"
+SAVEPOINT = "SAVEPOINT attempt"
 POOL_SIZE = 20
 CONNECT_ARGUMENTS = {
     "connect_timeout": 2,
@@ -113,11 +114,17 @@ def driver_connection(db: Session) -> psycopg.Connection:
     return driver
 
 
-@contextmanager
-def savepoint(db: Session) -> Iterator[None]:
-    """A part of a transaction that is undone alone if the block raises."""
-    with db.begin_nested():
-        yield
+def undo_to_savepoint(db: Session) -> bool:
+    """Undo what the transaction did since its ``SAVEPOINT``.
+
+    False if there is nothing left to undo it in: the connection was lost, or the session has rolled all of it back
+    because a flush failed.
+    """
+    if not db.is_active or connection(db).invalidated:
+        return False
+    driver_connection(db).execute(f"ROLLBACK TO {SAVEPOINT}")
+    db.expunge_all()
+    return True
 
 
 def after_commit(db: Session, call: Callable[[], None]) -> None:

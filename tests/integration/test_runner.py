@@ -25,7 +25,8 @@ from workflows.engine.start import start
 from workflows.engine.state import apply, replay
 from workflows.engine.values import Personal
 from zea.context import StepContext
-from zea.db import transaction
+from zea.credits.models import LedgerEntry
+from zea.db import new_id, transaction
 from zea.errors import FingerprintChanged, InvalidInput, Refusal, StaleMessage
 
 
@@ -62,6 +63,9 @@ def check(db: Session, *, ctx: StepContext, number: int, note: str | None) -> No
             db.execute(text("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40P01'; END $$"))
         case 16:
             db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        case 17:
+            db.add(LedgerEntry(athlete_id=new_id(), kind="grant", amount=1, reason="my left knee", actor="test"))
+            db.flush()
 
 
 def left(db: Session, *, ctx: StepContext, taken: int) -> None:
@@ -285,11 +289,23 @@ def test_a_deadlock_is_retried_with_the_next_attempt() -> None:
     assert client.get_execution_status(execution).steps[1].attempt == 3
 
 
-def test_a_lost_connection_leaves_the_execution_due_and_untouched() -> None:
+def test_a_lost_connection_undoes_the_step_and_it_is_tried_again(published: list[str]) -> None:
     execution = begin(16)
-    with pytest.raises(DBAPIError):
-        deliver(execution, BLOCK)
-    assert types(execution) == ["execution.started"]
+    deliver(execution, BLOCK)
+    assert effects(execution) == []
+    assert types(execution) == ["execution.started", "step.retried check"]
+    assert published == ["take_order.take_to_check"] * 2
+    assert_replay_gives_the_row(execution)
+
+
+def test_a_flush_that_fails_takes_the_transaction_along_and_is_recorded_all_the_same() -> None:
+    execution = begin(17)
+    deliver(execution, BLOCK)
+    status = client.get_execution_status(execution)
+    assert status.error is not None
+    assert status.error.kind == "database_error"
+    assert "my left knee" not in str(status)
+    assert effects(execution) == []
     assert_replay_gives_the_row(execution)
 
 

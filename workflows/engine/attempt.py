@@ -1,4 +1,4 @@
-"""One attempt of a unit: its steps called in order inside a savepoint, with arguments bound by name."""
+"""One attempt of a unit: its steps called in order after a savepoint, with arguments bound by name."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -6,7 +6,6 @@ from functools import cached_property
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from workflows.engine import store
@@ -16,7 +15,7 @@ from workflows.engine.failures import MAXIMUM_ATTEMPTS, Failure, classify, delay
 from workflows.engine.state import State
 from workflows.engine.values import Json, encode, is_withheld
 from zea.context import StepContext
-from zea.db import savepoint
+from zea.db import undo_to_savepoint
 
 
 class Clock:
@@ -28,6 +27,15 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self._now + timedelta(seconds=perf_counter() - self._read_at)
+
+
+class TransactionGone(Exception):
+    """A step failed and took its transaction along; the failure can only be recorded by a new claim."""
+
+    def __init__(self, step_name: str, error: Exception) -> None:
+        super().__init__(step_name, error)
+        self.step_name = step_name
+        self.error = error
 
 
 class Begun(NamedTuple):
@@ -56,19 +64,28 @@ class Attempt:
         """Call the unit's steps: all of their effects stay, or none and the fact that says why.
 
         Raises:
-            DBAPIError: the connection is gone, and with it the transaction: there is nothing to record it in.
+            TransactionGone: there is no transaction left to record the failure in.
         """
         try:
-            with savepoint(self.db):
-                for step in unit.steps:
-                    self._begun = Begun(step.name, self.state.step(step.name).attempt, self.clock())
-                    self.facts.append(self._completed(self._call(step)))
+            for step in unit.steps:
+                self._begin(step.name)
+                self.facts.append(self._completed(self._call(step)))
         except Exception as error:
-            if isinstance(error, DBAPIError) and error.connection_invalidated:
-                raise
-            failure = classify(error, lambda: self._known_private)
-            self.private.clear()
-            self.facts = [self._failed(failure)]
+            if not undo_to_savepoint(self.db):
+                raise TransactionGone(self._begun.step, error) from error
+            self._fail(error)
+
+    def fail(self, step_name: str, error: Exception) -> None:
+        """Note that an attempt made in another transaction, which is gone, came to nothing."""
+        self._begin(step_name)
+        self._fail(error)
+
+    def _begin(self, step_name: str) -> None:
+        self._begun = Begun(step_name, self.state.step(step_name).attempt, self.clock())
+
+    def _fail(self, error: Exception) -> None:
+        self.facts = [self._failed(classify(error, lambda: self._known_private))]
+        self.private.clear()
 
     def _call(self, step: Step) -> Json:
         sources = self.workflow.sources[step.name]

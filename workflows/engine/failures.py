@@ -47,6 +47,8 @@ def _unexpected(error: Exception, private: Mapping[str, Any]) -> Failure:
 
 def _of_database(error: DBAPIError) -> Failure:
     """The primary message only: detail and parameters quote the row, which may be personal."""
+    if error.connection_invalidated:
+        return Failure("connection_lost", "The connection to the database was lost.", transient=True)
     state = getattr(error.orig, "sqlstate", None)
     diagnostic = getattr(error.orig, "diag", None)
     message = getattr(diagnostic, "message_primary", None) or type(error.orig).__name__

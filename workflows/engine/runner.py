@@ -1,5 +1,6 @@
 """Runs one delivery: a unit's effects, its events and what follows from them, in one transaction."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from workflows.engine import store
-from workflows.engine.attempt import Attempt, Clock
+from workflows.engine.attempt import Attempt, Clock, TransactionGone
 from workflows.engine.definition import Unit, Workflow
 from workflows.engine.events import StepRetried
 from workflows.engine.planner import next_moves
@@ -52,22 +53,31 @@ class Runner:
         Raises:
             StaleMessage: the unit is done, running elsewhere, or no longer wanted; nothing was changed.
         """
+        try:
+            with transaction() as db:
+                return self._run(db, delivery, Attempt.make)
+        except TransactionGone as error:
+            gone = error
+        # Recorded by a new claim, which first reads what is true by now.
+        with transaction() as db:
+            return self._run(db, delivery, lambda attempt, _: attempt.fail(gone.step_name, gone.error))
+
+    def _run(self, db: Session, delivery: Delivery, work: Callable[[Attempt, Unit], None]) -> Outcome:
         # A unit that runs alone keeps the row with its claim. A branch takes the row only to close, so that branches
         # run side by side.
         alone = self.registry.runs_alone(delivery.workflow_name, delivery.unit_name)
-        with transaction() as db:
-            claim = store.claim(db, delivery.execution_id, delivery.unit_name, STEP_TIMEOUT, with_row=alone)
-            if claim is None:
-                raise StaleMessage(f"{delivery.unit_name} of {delivery.execution_id} is running elsewhere.")
-            clock = Clock(claim.now)
-            workflow, unit, execution = self._wanted(delivery, claim.execution)
-            attempt = Attempt(db, workflow, execution, execution.current, clock)
-            attempt.make(unit)
-            if not alone:
-                # Only whoever holds the row sees how the other branches ended, so only they can decide the join.
-                workflow, unit, execution = self._wanted(delivery, store.lock(db, delivery.execution_id))
-            progress = Progress(db, workflow, execution, clock, self.worker)
-            return _close(db, progress, workflow, unit, attempt, delivery)
+        claim = store.claim(db, delivery.execution_id, delivery.unit_name, STEP_TIMEOUT, with_row=alone)
+        if claim is None:
+            raise StaleMessage(f"{delivery.unit_name} of {delivery.execution_id} is running elsewhere.")
+        clock = Clock(claim.now)
+        workflow, unit, execution = self._wanted(delivery, claim.execution)
+        attempt = Attempt(db, workflow, execution, execution.current, clock)
+        work(attempt, unit)
+        if not alone:
+            # Only whoever holds the row sees how the other branches ended, so only they can decide the join.
+            workflow, unit, execution = self._wanted(delivery, store.lock(db, delivery.execution_id))
+        progress = Progress(db, workflow, execution, clock, self.worker)
+        return _close(db, progress, workflow, unit, attempt, delivery)
 
     def _wanted(self, delivery: Delivery, execution: store.Stored | None) -> tuple[Workflow, Unit, store.Stored]:
         """A message is acted on exactly when its epoch is current and its unit is among the next moves."""

@@ -23,7 +23,7 @@ from workflows.engine.models import ExecutionStatus
 from workflows.engine.planner import next_moves
 from workflows.engine.state import STEPS, Problem, State, output_of, subject_of
 from workflows.engine.values import Json
-from zea.db import driver_connection
+from zea.db import SAVEPOINT, driver_connection
 
 COLUMNS = """id, workflow, version, status, subject, start_key, started_by, inputs, state, output, error, current_step,
     completed_steps, total_steps, epoch, position, dispatches, due_at, created_at, completed_at"""
@@ -192,7 +192,7 @@ def claim_key(execution_id: UUID, unit_name: str) -> int:
 
 
 def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, with_row: bool) -> Claim | None:
-    """Take the unit until the transaction ends; None if another delivery of it holds it.
+    """Take the unit until the transaction ends, and set a savepoint; None if another delivery of the unit holds it.
 
     ``limit`` is how long the transaction may work or idle before the database takes the claim back. ``with_row`` locks
     the execution's row as well.
@@ -202,7 +202,11 @@ def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, 
         "key": claim_key(execution_id, unit_name),
         "limit": str(int(limit.total_seconds() * 1000)),
     }
-    row = _cursor(db).execute(CLAIM_WITH_ROW if with_row else CLAIM, arguments).fetchone()
+    cursor = _cursor(db)
+    with driver_connection(db).pipeline():  # BEGIN, the claim and the savepoint in one round trip
+        cursor.execute(CLAIM_WITH_ROW if with_row else CLAIM, arguments)
+        driver_connection(db).execute(SAVEPOINT)
+    row = cursor.fetchone()
     if row is None or not row["claimed"]:
         return None
     return Claim(row["now"], _stored(row) if row.get("id") else None)

@@ -20,13 +20,14 @@ from zea.api.waiting import WaitingRoom
 from zea.config import settings
 from zea.db import POOL_SIZE, transaction
 
+# The first to match is taken, so what is asked most comes first.
 ROUTES = (
+    "booking_requests",
     "health",
     "auth",
     "me",
     "athletes",
     "coaches",
-    "booking_requests",
     "bookings",
     "credits",
     "notifications",
