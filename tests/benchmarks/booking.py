@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from tests.benchmarks.seeding import Customer
 
 ROOT = Path(__file__).parents[2]
-CLIENTS = (1, 8, 32)
-BOOKINGS_PER_RUN = {1: 400, 8: 800, 32: 960}
+BOOKINGS_BY_CLIENTS = {8: 800, 32: 960}
 WARM_UP = 40
+ROUNDS, PER_ROUND = 20, 20
 TIMELINE = """
     WITH confirmed AS (
         SELECT e.id, e.created_at,
@@ -35,7 +35,7 @@ TIMELINE = """
         FROM workflow_executions e WHERE e.id = ANY(%s::uuid[]))
     SELECT id, extract(epoch FROM created_at), extract(epoch FROM began), extract(epoch FROM ended) FROM confirmed"""
 
-UNFINISHED = "SELECT FROM workflow_executions WHERE id = %s AND completed_at IS NULL"
+UNFINISHED = "SELECT FROM workflow_executions WHERE due_at IS NOT NULL LIMIT 1"
 
 
 class Sample(NamedTuple):
@@ -97,23 +97,14 @@ def noop_worker() -> Iterator[None]:
 
 
 def timed(call: Callable[[], object], times: int) -> list[float]:
-    """Milliseconds of each call, after a warm-up."""
-    for _ in range(WARM_UP):
-        call()
+    """Milliseconds of each call, after one to warm up."""
+    call()
     took = []
     for _ in range(times):
         began = time.perf_counter()
         call()
         took.append((time.perf_counter() - began) * 1000)
     return took
-
-
-def measure_noop() -> list[float]:
-    from tests.benchmarks.noop import noop
-
-    with noop_worker():
-        noop.delay().get(timeout=60)
-        return timed(lambda: noop.delay().get(timeout=30), 400)
 
 
 def measure_commit(database_url: str) -> list[float]:
@@ -128,19 +119,44 @@ def measure_commit(database_url: str) -> list[float]:
         return timed(commit, 400)
 
 
-def measure_one_at_a_time(address: str, database_url: str, bookings: int) -> list[Sample]:
-    """Samples of bookings that find the system at rest, as the no-op does: whom the last one concerns are told."""
+class OneClient(NamedTuple):
+    """What one client measured: milliseconds of no-ops, and samples of bookings in turn with them."""
+
+    noop: list[float]
+    rested: list[Sample]
+    back_to_back: list[Sample]
+
+
+def measure_one_client(address: str, database_url: str) -> OneClient:
+    """No-ops and bookings in turn, a few of each at a time, so that a machine that slows down slows all of them.
+
+    Rested bookings find the system with nothing to do, as no-ops do; back to back, each one meets the notifications of
+    the one before.
+    """
+    from tests.benchmarks.noop import noop
     from tests.benchmarks.seeding import customer
 
-    who = customer(bookings + WARM_UP)
+    who = customer(WARM_UP + ROUNDS * (2 * PER_ROUND + 1))
     connection = http.client.HTTPConnection(address, timeout=60)
-    samples = []
-    with psycopg.connect(database_url, autocommit=True) as database:
-        for request in who.requests:
-            samples.append(one_booking(connection, headers_of(who), request))
-            while database.execute(UNFINISHED, (samples[-1].execution_id,)).fetchone():
-                time.sleep(0.002)
-    return samples[WARM_UP:]
+    measured = OneClient([], [], [])
+    with noop_worker(), psycopg.connect(database_url, autocommit=True) as database:
+
+        def book(times: int, *, rest: bool) -> list[Sample]:
+            samples = []
+            for _ in range(times):
+                samples.append(one_booking(connection, headers_of(who), next(who.requests)))
+                while rest and database.execute(UNFINISHED).fetchone():
+                    time.sleep(0.002)
+            return samples
+
+        noop.delay().get(timeout=60)
+        book(WARM_UP, rest=False)
+        for _ in range(ROUNDS):
+            book(1, rest=True)
+            measured.noop.extend(timed(lambda: noop.delay().get(timeout=30), PER_ROUND))
+            measured.rested.extend(book(PER_ROUND, rest=True))
+            measured.back_to_back.extend(book(PER_ROUND, rest=False))
+    return measured
 
 
 def measure_bookings(address: str, clients: int, bookings: int) -> tuple[list[Sample], float]:
@@ -225,19 +241,18 @@ def main() -> None:
         )
         address = connection["api_url"].removeprefix("http://")
         table = Table("Measured", "p50", "p95", "per second", "p50 ÷ no-op", box=None, pad_edge=False)
-        noop = measure_noop()
+        one = measure_one_client(address, connection["database_url"])
         commit = measure_commit(connection["database_url"])
-        for name, values in (("one PostgreSQL commit", commit), ("one Celery no-op, to its result", noop)):
-            table.add_row(
-                name, f"{median(values):.2f} ms", f"{p95(values):.2f} ms", "", f"{median(values) / median(noop):.1f}"
-            )
-        rested = measure_one_at_a_time(address, connection["database_url"], BOOKINGS_PER_RUN[1])
-        table.add_row("a booking, one at a time", *columns(rested, None, noop))
-        for clients in CLIENTS:
-            samples, rate = measure_bookings(address, clients, BOOKINGS_PER_RUN[clients])
-            name = f"bookings back to back, {clients} client{'s' if clients > 1 else ''}"
-            table.add_row(name, *columns(samples, rate, noop))
-        parts = where_the_time_goes(connection["database_url"], rested)
+        for name, values in (("one PostgreSQL commit", commit), ("one Celery no-op, to its result", one.noop)):
+            ratio = f"{median(values) / median(one.noop):.1f}"
+            table.add_row(name, f"{median(values):.2f} ms", f"{p95(values):.2f} ms", "", ratio)
+        table.add_row("a booking, one at a time", *columns(one.rested, None, one.noop))
+        rate = 1000 / (sum(sample.milliseconds for sample in one.back_to_back) / len(one.back_to_back))
+        table.add_row("bookings back to back, 1 client", *columns(one.back_to_back, rate, one.noop))
+        for clients, bookings in BOOKINGS_BY_CLIENTS.items():
+            samples, rate = measure_bookings(address, clients, bookings)
+            table.add_row(f"bookings back to back, {clients} clients", *columns(samples, rate, one.noop))
+        parts = where_the_time_goes(connection["database_url"], one.rested)
         console.print(table)
         console.print("One at a time: " + ", ".join(f"{name} {value:.1f} ms" for name, value in parts.items()))
 
