@@ -5,14 +5,21 @@ from uuid import UUID
 from celery import Task
 from celery.exceptions import Ignore
 
-from workflows.catalog import registry
+from workflows import catalog
 from workflows.engine.canvas import carried
+from workflows.engine.registry import Registry
 from workflows.engine.runner import Delivery, Runner
 from zea.broker import app
 from zea.errors import StaleMessage
 
 
-def _register(task_name: str, workflow_name: str, unit_name: str) -> None:
+def register_tasks(registry: Registry) -> None:
+    """Make a task of each unit."""
+    for task_name, (workflow_name, unit_name) in registry.tasks().items():
+        _register(registry, task_name, workflow_name, unit_name)
+
+
+def _register(registry: Registry, task_name: str, workflow_name: str, unit_name: str) -> None:
     @app.task(name=task_name, bind=True)  # type: ignore[untyped-decorator]  # Celery has no types
     def run(self: Task, execution_id: str, epoch: int) -> str:
         runner = Runner(registry, worker=f"worker:{self.request.hostname}")
@@ -27,5 +34,4 @@ def _register(task_name: str, workflow_name: str, unit_name: str) -> None:
         return outcome.text
 
 
-for name, (workflow, unit) in registry.tasks().items():
-    _register(name, workflow, unit)
+register_tasks(catalog.registry)

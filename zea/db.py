@@ -1,6 +1,7 @@
 """The engine, the declarative base, ids, and the transaction scope, which holds the only commit."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -63,7 +64,15 @@ _making_engine = Lock()
 
 
 @lru_cache
+def _maker() -> int:
+    """The process that made the engine."""
+    return os.getpid()
+
+
+@lru_cache
 def _engine() -> Engine:
+    _maker.cache_clear()
+    _maker()
     return create_engine(
         config.database_url(),
         pool_size=POOL_SIZE,
@@ -143,9 +152,12 @@ def close_connections() -> None:
 
 
 def release_connections_of_parent() -> None:
-    """Forget pooled connections inherited over a fork, without closing the parent's sockets."""
-    if _engine.cache_info().currsize:
+    """Forget pooled connections inherited over a fork, without closing the parent's sockets; a pool that did not fork
+    keeps its own.
+    """
+    if _engine.cache_info().currsize and _maker() != os.getpid():
         _engine().dispose(close=False)
+        _engine.cache_clear()
 
 
 def violated_constraint(error: DBAPIError) -> str | None:
