@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from threading import Lock
+from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -53,27 +54,26 @@ def new_id() -> UUID:
     return uuid7()
 
 
+class Pool(NamedTuple):
+    """An engine and the process that made it."""
+
+    engine: Engine
+    process: int
+
+
 def engine() -> Engine:
     """This process's connections: a caller who waits for a free one gives up after 2 seconds."""
     # Without the lock, threads that come first at the same moment would each make one.
-    with _making_engine:
-        return _engine()
+    with _making_pool:
+        return _pool().engine
 
 
-_making_engine = Lock()
-
-
-@lru_cache
-def _maker() -> int:
-    """The process that made the engine."""
-    return os.getpid()
+_making_pool = Lock()
 
 
 @lru_cache
-def _engine() -> Engine:
-    _maker.cache_clear()
-    _maker()
-    return create_engine(
+def _pool() -> Pool:
+    made = create_engine(
         config.database_url(),
         pool_size=POOL_SIZE,
         max_overflow=0,
@@ -82,6 +82,7 @@ def _engine() -> Engine:
         # Parameters may be personal, and errors are logged.
         hide_parameters=True,
     )
+    return Pool(made, os.getpid())
 
 
 @contextmanager
@@ -146,18 +147,16 @@ def after_commit(db: Session, call: Callable[[], None]) -> None:
 
 def close_connections() -> None:
     """Close this process's connections; it opens new ones, to what its settings say then, when it needs them."""
-    if _engine.cache_info().currsize:
-        _engine().dispose()
-        _engine.cache_clear()
+    if _pool.cache_info().currsize:
+        _pool().engine.dispose()
+        _pool.cache_clear()
 
 
 def release_connections_of_parent() -> None:
-    """Forget pooled connections inherited over a fork, without closing the parent's sockets; a pool that did not fork
-    keeps its own.
-    """
-    if _engine.cache_info().currsize and _maker() != os.getpid():
-        _engine().dispose(close=False)
-        _engine.cache_clear()
+    """Forget pooled connections inherited over a fork, without closing the parent's sockets."""
+    if _pool.cache_info().currsize and _pool().process != os.getpid():
+        _pool().engine.dispose(close=False)
+        _pool.cache_clear()
 
 
 def violated_constraint(error: DBAPIError) -> str | None:
