@@ -1,5 +1,6 @@
 """The engine on real Celery: chains hop, groups join, and every message is needed."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,12 +67,16 @@ def handled(database: str) -> Iterator[list[str]]:
 
     if "trip.pack" not in app.tasks:
         register_tasks(registry)
+    # A worker sets up the logging of its process, which here is that of every test after this one.
+    level, handlers = logging.root.level, logging.root.handlers[:]
     task_prerun.connect(note)
     try:
         with start_worker(app, pool="solo", perform_ping_check=False, queues=["workflows", "notifications"]):
             yield names
     finally:
         task_prerun.disconnect(note)
+        logging.root.setLevel(level)
+        logging.root.handlers[:] = handlers
 
 
 def test_an_execution_takes_one_message_for_each_step(handled: list[str]) -> None:
