@@ -124,6 +124,8 @@ def database_error(kind: type[sqlalchemy.exc.DBAPIError], cause: psycopg.Error) 
         database_error(sqlalchemy.exc.OperationalError, postgres.SerializationFailure("could not serialize")),
         database_error(sqlalchemy.exc.InterfaceError, psycopg.InterfaceError("closed")),
         database_error(sqlalchemy.exc.DBAPIError, postgres.SerializationFailure("could not serialize")),
+        psycopg.OperationalError("server closed the connection unexpectedly"),
+        psycopg.InterfaceError("the connection is closed"),
     ],
     ids=lambda error: f"{type(error).__name__} {getattr(error, 'orig', '')}",
 )

@@ -34,6 +34,15 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
 RETRY_SOON = {"Retry-After": "1"}
 LONGEST_FIELD = 100
 
+# The engine speaks psycopg directly, so its errors come without SQLAlchemy's wrapping.
+UNAVAILABLE = (
+    sqlalchemy.TimeoutError,
+    sqlalchemy.OperationalError,
+    sqlalchemy.InterfaceError,
+    postgres.OperationalError,
+    postgres.InterfaceError,
+)
+
 # Problems that have no ZeaError behind them.
 KINDS: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "unauthenticated",
@@ -51,7 +60,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.ZeaError, _zea_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
-    for unavailable in (sqlalchemy.TimeoutError, sqlalchemy.OperationalError, sqlalchemy.InterfaceError):
+    for unavailable in UNAVAILABLE:
         app.add_exception_handler(unavailable, _database_unavailable)
     app.add_exception_handler(sqlalchemy.DBAPIError, _database_error)
     app.add_exception_handler(Exception, _unexpected)

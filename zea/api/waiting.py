@@ -93,7 +93,14 @@ class WaitingRoom:
         while True:
             message = await subscription.get_message(timeout=1)
             if message is not None:
-                self._tell(of_announcement(message["data"]))
+                self._pass_on(message["data"])
+
+    def _pass_on(self, announcement: bytes) -> None:
+        """One that cannot be read, such as another release's, is found out by polling."""
+        try:
+            self._tell(of_announcement(announcement))
+        except ValueError:
+            log.warning("an announcement cannot be read")
 
     async def _poll(self) -> None:
         """Look every quarter of a second, or as soon as somebody asks for it, after all who wait in one query."""

@@ -24,6 +24,7 @@ class Entry(NamedTuple):
 
 UNREACHABLE_ERRORS: Final = (
     ("sqlalchemy.exc", "OperationalError"),
+    ("psycopg", "OperationalError"),
     ("redis.exceptions", "ConnectionError"),
     ("kombu.exceptions", "OperationalError"),
     ("httpx", "TransportError"),
