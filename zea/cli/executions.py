@@ -39,6 +39,8 @@ def list_executions(
         print_json(asdict(page))
         return
     table = Table("Execution", "Workflow", "Status", "Step", "Done", "Subject", "Started", box=None, pad_edge=False)
+    # An id that is cut off is of no use to the other commands.
+    table.columns[0].min_width = len(str(UUID(int=0)))
     for each in page.items:
         table.add_row(
             str(each.execution_id),

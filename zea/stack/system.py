@@ -8,7 +8,7 @@ from typing import Self
 from zea import config
 from zea.config import LOCAL_SECRET_KEY, Settings, child_environment
 from zea.errors import Unreachable
-from zea.stack import external, platforms, ports, processes
+from zea.stack import child, external, platforms, ports, processes
 from zea.stack.data_directory import DataDirectory
 from zea.stack.ports import LOOPBACK
 from zea.stack.private_files import Remembered
@@ -16,6 +16,7 @@ from zea.stack.server import READY_WITHIN, Server
 from zea.stack.servers import embedded_postgres, embedded_valkey
 from zea.stack.supervisor import Report, Supervisor
 
+FLOWER_READY_WITHIN = 10.0
 PROCESS_READY_WITHIN = 60.0  # seconds; a start takes two, a cold disk or a busy machine more
 REACHED_AT = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 whoever listens everywhere is reached here
 WORKER_IS_READY = " ready."  # Celery's own line, of loglevel INFO
@@ -194,6 +195,8 @@ class System:
         login = f"{self.addresses.flower_user}:{self.addresses.flower_password}"
         history = self.directory.path / "flower" / "flower"
         supervisor.start(processes.flower(settings.flower_port, history, login, environment))
+        # So that it sees the first booking. It only watches: whatever it takes, the system is up.
+        child.wait_until(self._flower_answers, FLOWER_READY_WITHIN)
 
     def _worker_is_ready(self) -> bool:
         return WORKER_IS_READY in self.supervisor.output("worker")
@@ -204,13 +207,20 @@ class System:
     def _api_is_ready(self) -> bool:
         return self._api_answers("/health/ready")
 
+    def _flower_answers(self) -> bool:
+        return _answers(self.addresses.flower_url, "/healthcheck")
+
     def _api_answers(self, path: str) -> bool:
-        address = self.addresses.api_url.removeprefix("http://")
-        connection = http.client.HTTPConnection(address, timeout=2)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        return _answers(self.addresses.api_url, path)
+
+
+def _answers(url: str, path: str) -> bool:
+    """Whether a GET there is answered with 200."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
