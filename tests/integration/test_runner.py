@@ -14,15 +14,17 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from workflows.engine import store, sweep
+from workflows.engine.attempt import Clock
 from workflows.engine.client import ExecutionClient
 from workflows.engine.definition import Workflow, atomic, parallel, step
 from workflows.engine.events import Event, ExecutionRedriven
 from workflows.engine.models import ExecutionStatus
 from workflows.engine.planner import next_moves
+from workflows.engine.progress import Progress
 from workflows.engine.registry import Registry
 from workflows.engine.runner import Delivery, Outcome, Runner
 from workflows.engine.start import start
-from workflows.engine.state import apply, replay
+from workflows.engine.state import State, StepState, apply, replay
 from workflows.engine.values import Personal
 from zea.context import StepContext
 from zea.credits.models import LedgerEntry
@@ -394,6 +396,19 @@ def test_a_chain_does_not_go_on_after_a_failure(published: list[str]) -> None:
     execution = client.start(ship_order, Order(13), actor="test").execution_id
     ship(execution, "take", "ship_order.check")
     assert not ship(execution, "check", "ship_order.finish").chain_continues
+
+
+def test_what_a_step_returns_at_its_second_attempt_is_announced_too() -> None:
+    before = State(steps={"take": StepState(attempt=2)})
+    after = State(steps={"take": StepState(attempt=2, output={"taken": 1})})
+    with transaction() as db:
+        row = store.lock(db, begin())
+        assert row is not None
+        progress = Progress(db, take_order, row, Clock(store.now(db)), "test")
+        progress.before, progress.state = before, after
+        assert progress._is_visible
+        progress.state = before
+        assert not progress._is_visible
 
 
 def make_due(execution_id: UUID) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import TypeAdapter
 
@@ -94,18 +94,7 @@ Fact = (
     | StepFailed
     | StepRetried
 )
-ADAPTERS: dict[str, TypeAdapter[Any]] = {
-    fact.type: TypeAdapter(fact)
-    for fact in (
-        ExecutionStarted,
-        ExecutionCompleted,
-        ExecutionFailed,
-        ExecutionRedriven,
-        StepCompleted,
-        StepFailed,
-        StepRetried,
-    )
-}
+ADAPTERS: dict[str, TypeAdapter[Any]] = {fact.type: TypeAdapter(fact) for fact in get_args(Fact)}
 
 
 @dataclass(frozen=True, slots=True)

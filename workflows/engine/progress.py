@@ -71,7 +71,7 @@ class Progress:
         """Whether anything has changed that somebody who waits can wait for: its status, its output, its error."""
         before, after = self.before, self.state
         return before.status != after.status or any(
-            step.output for name, step in after.steps.items() if name not in before.steps
+            step.output != before.step(name).output for name, step in after.steps.items()
         )
 
     def publish(self, units: tuple[Unit, ...], delay_seconds: float = 0) -> None:

@@ -400,10 +400,7 @@ def register(db: Session, workflow: Workflow) -> DictRow:
     cursor = _cursor(db)
     arguments = {"workflow": workflow.name, "version": workflow.version, "fingerprint": workflow.fingerprint}
     cursor.execute(REGISTER, {**arguments, "shape": Jsonb(workflow.shape)})
-    query = (
-        "SELECT fingerprint, shape FROM workflow_definitions WHERE workflow = %(workflow)s AND version = %(version)s"
-    )
-    row = cursor.execute(query, arguments).fetchone()
+    row = cursor.execute(REGISTERED, arguments).fetchone()
     assert row is not None
     return row
 
