@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,10 +90,20 @@ class Machine:
 
     def child(self, words: str) -> psutil.Process | None:
         """The process of `zea up`, not of a pool, whose command line has ``words``."""
-        with suppress(psutil.NoSuchProcess):  # one that ended meanwhile: the caller asks again
-            found = [process for process in self.processes() if words in " ".join(process.cmdline())]
-            return min(found, key=psutil.Process.create_time, default=None)
-        return None
+        return self._oldest(lambda process: words in " ".join(process.cmdline()))
+
+    def server(self, name: str) -> psutil.Process | None:
+        """The first process of the server ``name``, not one that it forked for a client."""
+        return self._oldest(lambda process: process.name() == name)
+
+    def _oldest(self, fits: Callable[[psutil.Process], bool]) -> psutil.Process | None:
+        """Processes come and go while they are looked at: one that ended meanwhile does not count."""
+        found: list[tuple[float, psutil.Process]] = []
+        for process in self.processes():
+            with suppress(psutil.Error):
+                if fits(process):
+                    found.append((process.create_time(), process))
+        return min(found, key=lambda entry: entry[0])[1] if found else None
 
 
 def started(machine: Machine, *arguments: str) -> subprocess.Popen[str]:
@@ -197,8 +207,9 @@ def test_a_killed_process_is_started_again(serving: Machine, words: str) -> None
 
 @pytest.mark.parametrize("name", ["postgres", "valkey-server"])
 def test_a_killed_server_is_started_again_at_its_address(serving: Machine, name: str) -> None:
-    servers = [process for process in serving.processes() if process.name() == name]
-    leader = min(servers, key=psutil.Process.create_time)
+    wait_until(lambda: serving.server(name), 30)
+    leader = serving.server(name)
+    assert leader is not None
     leader.kill()
     wait_until(lambda: not runs(leader))
     wait_until(serving.ready, STARTED_WITHIN)
