@@ -3,7 +3,7 @@
 from zea.broker import app
 from zea.config import settings
 
-EVERY_INTERVAL = ("sweep.redrive", "notifications.deliver")
+EVERY_INTERVAL = ("sweep.fire", "sweep.redrive", "sweep.probe", "notifications.deliver")
 
 interval = settings().sweep_interval.total_seconds()
 app.conf.beat_schedule = {

@@ -12,6 +12,8 @@ from workflows.engine.runner import Delivery, Runner
 from zea.broker import app
 from zea.errors import StaleMessage
 
+BACKSTOP_SECONDS = 30
+
 
 def register_tasks(registry: Registry) -> None:
     """Make a task of each unit."""
@@ -20,10 +22,20 @@ def register_tasks(registry: Registry) -> None:
 
 
 def _register(registry: Registry, task_name: str, workflow_name: str, unit_name: str) -> None:
-    @app.task(name=task_name, bind=True)  # type: ignore[untyped-decorator]  # Celery has no types
-    def run(self: Task, execution_id: str, epoch: int) -> str:
+    # The database ends a step that takes too long. This is for one that does not talk to the database any more.
+    backstop = 2 * registry.limit(workflow_name, unit_name).total_seconds() + BACKSTOP_SECONDS
+
+    @app.task(name=task_name, bind=True, time_limit=backstop)  # type: ignore[untyped-decorator]  # Celery has no types
+    def run(self: Task, execution_id: str, epoch: int, dispatches: int = 0) -> str:
         runner = Runner(registry, worker=f"worker:{self.request.hostname}")
-        delivery = Delivery(workflow_name, unit_name, UUID(execution_id), epoch, carried(self.request.chain))
+        delivery = Delivery(
+            workflow_name,
+            unit_name,
+            UUID(execution_id),
+            epoch,
+            carried=carried(self.request.chain),
+            repeated=dispatches > 0 or bool(self.request.delivery_info.get("redelivered")),
+        )
         try:
             outcome = runner.run(delivery)
         except StaleMessage as stale:

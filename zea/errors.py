@@ -3,6 +3,7 @@
     ZeaError
     ├── ConfigurationError          a setting is missing or unsafe; the process does not start
     ├── Unreachable                 the database or the broker cannot be reached
+    ├── Busy                        somebody else is at it; try again in a few seconds
     ├── InvalidInput                well-formed, but not acceptable
     ├── Unauthenticated             no valid token, or wrong email or password
     ├── Forbidden                   known caller, wrong role
@@ -12,6 +13,7 @@
     │   ├── EmailTaken
     │   ├── SlotOverlap
     │   ├── IdempotencyKeyReused
+    │   ├── NotPossible             what is asked for does not fit how the execution stands
     │   └── Refusal                 a business "no" that ends an execution; never resumed
     │       ├── SlotUnavailable
     │       ├── InsufficientCredits
@@ -20,6 +22,7 @@
     └── WorkflowError
         ├── DefinitionError         a workflow cannot work as it is written; raised at import
         ├── FingerprintChanged      a registered version's definition is not the one that is registered
+        ├── PersonalValueErased     a step needs a personal value that was erased
         └── StaleMessage            a delivery whose step is done, taken, or no longer wanted
 
 The class docstring is the default message; ``kind`` is the word that callers, events and problem types carry.
@@ -51,6 +54,12 @@ class Unreachable(ZeaError):
     """The database or the broker cannot be reached: start `zea up`, or check DATABASE_URL and REDIS_URL."""
 
     kind = "unreachable"
+
+
+class Busy(ZeaError):
+    """Somebody else is working on this: try again in a few seconds."""
+
+    kind = "busy"
 
 
 class InvalidInput(ZeaError):
@@ -121,6 +130,12 @@ class IdempotencyKeyReused(Conflict):
     kind = "idempotency_key_reused"
 
 
+class NotPossible(Conflict):
+    """The execution stands in a way in which this cannot be done."""
+
+    kind = "not_possible"
+
+
 class Refusal(Conflict):
     """The request was refused."""
 
@@ -167,6 +182,12 @@ class FingerprintChanged(WorkflowError):
     """A workflow changed without a new version."""
 
     kind = "fingerprint_changed"
+
+
+class PersonalValueErased(WorkflowError):
+    """A step needs a personal value that was erased."""
+
+    kind = "personal_value_erased"
 
 
 class StaleMessage(WorkflowError):

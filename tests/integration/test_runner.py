@@ -412,8 +412,13 @@ def test_what_a_step_returns_at_its_second_attempt_is_announced_too() -> None:
 
 
 def make_due(execution_id: UUID) -> None:
+    """It was dispatched a minute ago, and what was sent through its queues since then has been taken."""
     with transaction() as db:
+        db.execute(text("UPDATE workflow_executions SET dispatched_at = dispatched_at - interval '1 minute'"))
         store.postpone(db, execution_id, timedelta(0))
+        for queue in registry.queues():
+            if probed_at := store.probe(db, queue, timedelta(0)):
+                store.probe_passed(db, queue, probed_at)
 
 
 def test_the_sweep_dispatches_what_is_due_again_and_waits_longer_each_time(published: list[str]) -> None:
@@ -470,8 +475,8 @@ def test_the_sweep_never_touches_the_versions_it_does_not_know(published: list[s
     make_due(execution)
     newer = Workflow(name=take_order.name, version=2, input=Order, flow=take_order.flow)
     with transaction() as db:
-        assert store.due(db, Registry(newer).versions(), limit=10) == []
-        assert store.due(db, registry.versions(), limit=10) == [execution]
+        assert store.due(db, Registry(newer).versions(), sweep.PUBLISHING, limit=10) == []
+        assert store.due(db, registry.versions(), sweep.PUBLISHING, limit=10) == [execution]
     assert sweep.redrive(Registry(newer)) == 0
     assert client.get_execution_status(execution).status == ExecutionStatus.RUNNING
 

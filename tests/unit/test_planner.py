@@ -20,7 +20,7 @@ from workflows.engine.events import (
     StepRetried,
 )
 from workflows.engine.planner import conclusion, next_moves
-from workflows.engine.state import State, apply, replay
+from workflows.engine.state import State, Tries, apply, replay
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -102,7 +102,7 @@ def test_a_retried_step_may_run_again_with_the_next_attempt() -> None:
     workflow = define(named("a"))
     state = after(StepRetried("a", 1, "database_error", "deadlock", 0.2))
     assert names(workflow, state) == ["a"]
-    assert state.step("a").attempt == 2
+    assert state.tries_of(workflow.units[0]) == Tries(attempt=2, failures=1)
 
 
 def test_nothing_runs_after_the_end() -> None:

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 
 from workflows.engine import store
 from workflows.engine.definition import Step, Unit, Workflow
-from workflows.engine.events import StepCompleted, StepFailed, StepRetried
-from workflows.engine.failures import MAXIMUM_ATTEMPTS, Failure, classify, delay_before
+from workflows.engine.events import StepCompensated, StepCompleted, StepFailed, StepRetried
+from workflows.engine.failures import Failure, classify
 from workflows.engine.state import State
 from workflows.engine.values import Json, encode, is_withheld
 from zea.context import StepContext
 from zea.db import undo_to_savepoint
+from zea.errors import PersonalValueErased
 
 
 class Clock:
@@ -39,11 +40,15 @@ class TransactionGone(Exception):
 
 
 class Begun(NamedTuple):
-    """The step that is being called."""
+    """The step that is being called, and when that began."""
 
-    step: str
-    attempt: int
+    step: Step
     started_at: datetime
+
+
+def block_of(unit: Unit) -> str | None:
+    """The name of the block that the unit is, or that it undoes; None for a single step."""
+    return None if unit.steps[0].name == unit.name else unit.name
 
 
 @dataclass
@@ -54,37 +59,38 @@ class Attempt:
     workflow: Workflow
     execution: store.Stored
     state: State
+    unit: Unit
     clock: Clock
-    facts: list[StepCompleted | StepFailed | StepRetried] = field(default_factory=list)
+    facts: list[StepCompleted | StepCompensated | StepFailed | StepRetried] = field(default_factory=list)
     private: dict[str, Any] = field(default_factory=dict)
     _outputs: dict[str, Json] = field(default_factory=dict)
     _begun: Begun = field(init=False)
 
-    def make(self, unit: Unit) -> None:
+    def make(self) -> None:
         """Call the unit's steps: all of their effects stay, or none and the fact that says why.
 
         Raises:
             TransactionGone: there is no transaction left to record the failure in.
         """
         try:
-            for step in unit.steps:
-                self._begin(step.name)
-                self.facts.append(self._completed(self._call(step)))
+            for step in self.unit.steps:
+                self._begin(step)
+                self.facts.append(self._done(step, self._call(step)))
         except Exception as error:
             if not undo_to_savepoint(self.db):
-                raise TransactionGone(self._begun.step, error) from error
+                raise TransactionGone(self._begun.step.name, error) from error
             self._fail(error)
 
     def fail(self, step_name: str, error: Exception) -> None:
         """Note that an attempt made in another transaction, which is gone, came to nothing."""
-        self._begin(step_name)
+        self._begin(next(step for step in self.unit.steps if step.name == step_name))
         self._fail(error)
 
-    def _begin(self, step_name: str) -> None:
-        self._begun = Begun(step_name, self.state.step(step_name).attempt, self.clock())
+    def _begin(self, step: Step) -> None:
+        self._begun = Begun(step, self.clock())
 
     def _fail(self, error: Exception) -> None:
-        self.facts = [self._failed(classify(error, lambda: self._known_private))]
+        self.facts = [self._failed(classify(error, self._known_private))]
         self.private.clear()
 
     def _call(self, step: Step) -> Json:
@@ -105,14 +111,20 @@ class Attempt:
         return StepContext(
             execution_id=self.execution.id,
             step=step.name,
-            attempt=self.state.step(step.name).attempt,
+            attempt=self._number,
             actor=self.execution.started_by,
             now=self.clock(),
         )
 
     def _value(self, source: str, name: str) -> Any:
         value = self._outputs[source][name] if source in self._outputs else self.state.value(source, name)
-        return self._known_private[f"{source}.{name}"] if is_withheld(value) else value
+        return self._personal(source, name) if is_withheld(value) else value
+
+    def _personal(self, source: str, name: str) -> Any:
+        try:
+            return self._known_private[f"{source}.{name}"]
+        except KeyError:
+            raise PersonalValueErased(f"{self._begun.step.name} needs {name}, which was erased.") from None
 
     @cached_property
     def _stored_private(self) -> dict[str, Any]:
@@ -122,23 +134,32 @@ class Attempt:
     def _known_private(self) -> dict[str, Any]:
         return self._stored_private | self.private
 
-    def _completed(self, output: Json) -> StepCompleted:
-        name, attempt, started_at = self._begun
-        return StepCompleted(name, attempt, started_at, self._seconds(), output)
+    @property
+    def _number(self) -> int:
+        return self.state.tries_of(self.unit).attempt
+
+    def _done(self, step: Step, output: Json) -> StepCompleted | StepCompensated:
+        if step.undoes:
+            return StepCompensated(step.undoes, self._number, self._begun.started_at, self._seconds())
+        return StepCompleted(step.name, self._number, self._begun.started_at, self._seconds(), output)
 
     def _failed(self, failure: Failure) -> StepFailed | StepRetried:
-        name, attempt, started_at = self._begun
-        if failure.transient and attempt < MAXIMUM_ATTEMPTS:
-            return StepRetried(name, attempt, failure.kind, failure.message, delay_before(attempt + 1))
+        step, started_at = self._begun
+        block, number = block_of(self.unit), self._number
+        failures = self.state.tries_of(self.unit).failures + 1
+        if failure.transient and failures < step.retry.attempts:
+            delay = step.retry.delay_after(failures).total_seconds()
+            return StepRetried(step.name, number, failure.kind, failure.message, delay, block)
         return StepFailed(
-            step=name,
-            attempt=attempt,
+            step=step.name,
+            attempt=number,
             started_at=started_at,
             duration_seconds=self._seconds(),
             kind=failure.kind,
             message=failure.message,
             resumable=failure.resumable,
             traceback=failure.traceback,
+            block=block,
         )
 
     def _seconds(self) -> float:

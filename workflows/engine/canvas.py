@@ -11,27 +11,33 @@ from uuid import UUID
 from celery import chain, group
 from celery.canvas import Signature
 
-from workflows.engine.definition import Node, Parallel, Unit, Workflow
+from workflows.engine.definition import Parallel, Unit, Workflow
 from workflows.engine.planner import path_from
 from zea.broker import app
 
 
-def canvas(workflow: Workflow, moves: Iterable[Unit], execution_id: UUID, epoch: int) -> Signature | None:
-    """What to publish so that ``moves`` run, and after each what follows it alone; None for no moves."""
-    drawn = [_chain(workflow, path_from(workflow.flow, unit), (str(execution_id), epoch)) for unit in moves]
+def canvas(
+    workflow: Workflow, moves: Iterable[Unit], execution_id: UUID, epoch: int, dispatches: int = 0
+) -> Signature | None:
+    """What to publish so that ``moves`` run, and after each what follows it alone; None for no moves.
+
+    ``dispatches`` is how often the moves were dispatched again; what follows them is dispatched for the first time.
+    """
+    ids = (str(execution_id), epoch)
+    drawn = [_chain(workflow, unit, ids, dispatches) for unit in moves]
     return _one_or(group, drawn) if drawn else None
 
 
-def _chain(workflow: Workflow, nodes: Sequence[Node], ids: tuple[str, int]) -> Signature:
-    links: list[Signature] = []
-    for node in nodes:
+def _chain(workflow: Workflow, unit: Unit, ids: tuple[str, int], dispatches: int) -> Signature:
+    links = [_link(workflow.task_name(unit), (*ids, dispatches) if dispatches else ids)]
+    for node in path_from(workflow.flow, unit)[1:]:
         if isinstance(node, Parallel):
             break
         links.append(_link(workflow.task_name(node), ids))
     return _one_or(chain, links)
 
 
-def _link(task_name: str, ids: tuple[str, int]) -> Signature:
+def _link(task_name: str, ids: tuple[str | int, ...]) -> Signature:
     return app.signature(task_name, args=ids, immutable=True, options={"ignore_result": True})
 
 

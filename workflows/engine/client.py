@@ -10,8 +10,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import store
+from workflows.engine import interventions, store
 from workflows.engine.definition import Workflow
+from workflows.engine.models import ENDED
 from workflows.engine.registry import Registry
 from workflows.engine.start import Started, start
 from workflows.engine.status import (
@@ -29,7 +30,6 @@ from zea import db as database
 from zea.cursors import to_cursor, to_position
 from zea.errors import NotFound
 
-ENDED = ("completed", "failed")
 POLL_SECONDS = 0.1
 Row = TypeVar("Row")
 
@@ -74,6 +74,61 @@ class ExecutionClient:
         with nullcontext(db) if db else database.transaction() as handle:
             return start(handle, workflow, inputs, actor=actor, start_key=start_key, execution_id=execution_id)
 
+    def cancel(self, execution_id: UUID, *, actor: str, reason: str, db: Session | None = None) -> ExecutionView:
+        """End an execution that has not ended; what was completed is undone. Answers how it stands then.
+
+        Raises:
+            NotFound: there is no such execution.
+            NotPossible: it has ended, or is being undone already.
+            Busy: a step of it has been running for as long as one waits here (5 seconds).
+        """
+        with nullcontext(db) if db else database.transaction() as handle:
+            interventions.cancel(handle, self.registry, execution_id, actor=actor, reason=reason)
+            return self._status(handle, execution_id)
+
+    def resume(
+        self, execution_id: UUID, *, actor: str, reason: str | None = None, db: Session | None = None
+    ) -> ExecutionView:
+        """Let a failed execution go on at what failed. Answers how it stands then.
+
+        Raises:
+            NotFound: there is no such execution.
+            NotPossible: it has not failed, was refused, or was undone.
+        """
+        with nullcontext(db) if db else database.transaction() as handle:
+            interventions.resume(handle, self.registry, execution_id, actor=actor, reason=reason)
+            return self._status(handle, execution_id)
+
+    def rerun(
+        self,
+        execution_id: UUID,
+        *,
+        actor: str,
+        reason: str,
+        from_step: str | None = None,
+        new_execution_id: UUID | None = None,
+        db: Session | None = None,
+    ) -> Started:
+        """Begin a new execution with the inputs of one that has ended, linked to it.
+
+        With ``from_step`` it begins there: what that step follows, or runs beside, and is completed is not run again.
+
+        Raises:
+            NotFound: there is no such execution.
+            InvalidInput: the workflow has no step of that name.
+            NotPossible: it has not ended, its version is unknown, or what ``from_step`` builds on does not stand.
+        """
+        with nullcontext(db) if db else database.transaction() as handle:
+            return interventions.rerun(
+                handle,
+                self.registry,
+                execution_id,
+                actor=actor,
+                reason=reason,
+                from_step=from_step,
+                new_execution_id=new_execution_id,
+            )
+
     def get_execution_status(self, execution_id: UUID) -> ExecutionView:
         """How the execution stands now.
 
@@ -81,10 +136,13 @@ class ExecutionClient:
             NotFound: there is no such execution.
         """
         with database.transaction() as db:
-            row = _found(store.read(db, execution_id), execution_id)
-            workflow = self.registry.get(row.workflow, row.version)
-            held = frozenset() if row.completed_at else store.held_keys(db)
-            return view_of(workflow, row, store.now(db), held)
+            return self._status(db, execution_id)
+
+    def _status(self, db: Session, execution_id: UUID) -> ExecutionView:
+        row = _found(store.read(db, execution_id), execution_id)
+        workflow = self.registry.get(row.workflow, row.version)
+        held = frozenset() if row.completed_at else store.held_keys(db)
+        return view_of(workflow, row, store.now(db), held)
 
     def standings(self, execution_ids: Sequence[UUID]) -> list[Standing]:
         """Status, output and error of each of these executions that exists, in one cheap query."""

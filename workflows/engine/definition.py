@@ -5,11 +5,13 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, get_type_hints
 
-from workflows.engine.values import Field, Json, fields_of, is_record
+from workflows.engine.policy import DEFAULT_RETRY, LONG_STEP, STEP_TIMEOUT, Retry
+from workflows.engine.values import Field, Json, fields_of, hides_personal, is_record
 from zea.errors import DefinitionError
 
 INPUT = "input"
@@ -17,13 +19,20 @@ INPUT = "input"
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One named unit of work: a domain function, what it takes by name and what it returns."""
+    """One named unit of work: a domain function, what it takes by name and what it returns.
+
+    ``undo`` is the step that compensates it; ``undoes`` names, in an undo, the step that it compensates.
+    """
 
     name: str
     function: Callable[..., Any]
     takes: tuple[Field, ...]
     returns: tuple[Field, ...]
     wants_context: bool
+    retry: Retry = DEFAULT_RETRY
+    timeout: timedelta | None = None
+    undo: "Step | None" = None
+    undoes: str | None = None
 
     @property
     def steps(self) -> tuple["Step", ...]:
@@ -42,6 +51,18 @@ class Atomic:
 
 
 @dataclass(frozen=True, eq=False)
+class Undo:
+    """The compensation of a completed step or block: the undos of its steps, the last step's first, in one task."""
+
+    of: Step | Atomic
+    steps: tuple[Step, ...]
+
+    @property
+    def name(self) -> str:
+        return undo_name(self.of.name)
+
+
+@dataclass(frozen=True, eq=False)
 class Parallel:
     """Branches that run side by side; what follows waits for all of them."""
 
@@ -49,17 +70,59 @@ class Parallel:
 
 
 # A unit is what one Celery task runs.
-Unit = Step | Atomic
+Unit = Step | Atomic | Undo
 Node = Step | Atomic | Parallel
 Branch = Node | Sequence[Node]
 
 
-def step(function: Callable[..., Any]) -> Step:
+def undo_name(name: str) -> str:
+    """What the undo of this step, or this block, is called."""
+    return f"undo_{name}"
+
+
+def limit_of(unit: Unit) -> timedelta:
+    """How long one attempt of the unit may take before the database ends it."""
+    return _stated_time(unit) or STEP_TIMEOUT
+
+
+def is_long(unit: Unit) -> bool:
+    """Whether it says before it runs that it has started."""
+    return _stated_time(unit) > LONG_STEP
+
+
+def _stated_time(unit: Unit) -> timedelta:
+    return sum((each.timeout for each in unit.steps if each.timeout), timedelta())
+
+
+def step(
+    function: Callable[..., Any],
+    undo: Callable[..., Any] | None = None,
+    retry: Retry = DEFAULT_RETRY,
+    timeout: timedelta | None = None,
+) -> Step:
     """A step made of a domain function: database handle first, the rest keyword-only, a frozen dataclass or None back.
 
+    ``undo`` compensates it once it is completed and the execution fails or is cancelled: a function of the same form
+    that returns None, and may take what the step took and what it returned. ``retry`` is for failures that pass;
+    ``timeout`` is how long an attempt may take, 30 seconds if it is not stated. Both may change without a new version.
+
     Raises:
-        DefinitionError: the function has another shape.
+        DefinitionError: a function has another shape, or the timeout is not positive.
     """
+    made = _step_of(function)
+    if timeout is not None and timeout <= timedelta():
+        raise DefinitionError(f"Step {made.name}: its timeout must be longer than nothing.")
+    return replace(made, retry=retry, timeout=timeout, undo=undo and _undo_of(made.name, undo, retry, timeout))
+
+
+def _undo_of(undoes: str, function: Callable[..., Any], retry: Retry, timeout: timedelta | None) -> Step:
+    made = _step_of(function)
+    if made.returns:
+        raise DefinitionError(f"Step {undoes}: its undo {made.name} must return None.")
+    return replace(made, name=undo_name(undoes), undoes=undoes, retry=retry, timeout=timeout)
+
+
+def _step_of(function: Callable[..., Any]) -> Step:
     name = getattr(function, "__name__", repr(function))
     handle, *rest = inspect.signature(function).parameters.values()
     if handle.kind not in (handle.POSITIONAL_ONLY, handle.POSITIONAL_OR_KEYWORD):
@@ -72,9 +135,17 @@ def step(function: Callable[..., Any]) -> Step:
         name=name,
         function=function,
         takes=tuple(_parameter(name, each, hints) for each in rest if each.name != "ctx"),
-        returns=fields_of(_record(name, hints.get("return", type(None)))),
+        returns=_checked(f"Step {name}", fields_of(_record(name, hints.get("return", type(None))))),
         wants_context=any(each.name == "ctx" for each in rest),
     )
+
+
+def _checked(owner: str, values: tuple[Field, ...]) -> tuple[Field, ...]:
+    """Refuse a personal value that is not a field of its own: it would be stored where it can never be erased."""
+    for value in values:
+        if hides_personal(value.type):
+            raise DefinitionError(f"{owner}: a part of {value.name} is personal; make it a field of its own.")
+    return values
 
 
 def _parameter(step_name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Field:
@@ -126,8 +197,8 @@ class Workflow:
             raise DefinitionError(f"{self}: its input must be a frozen dataclass.")
         if not self.steps:
             raise DefinitionError(f"{self}: it needs at least one step.")
-        _refuse_twins(self, (each.name for each in self.steps))
-        _refuse_twins(self, (each.name for each in self.units))
+        _refuse_twins(self, (each.name for step in self.steps for each in (step, step.undo) if each))
+        _refuse_twins(self, (each.name for each in (*self.units, *self.undos.values())))
         _ = self.sources
 
     def __str__(self) -> str:
@@ -140,12 +211,23 @@ class Workflow:
 
     @cached_property
     def input_fields(self) -> tuple[Field, ...]:
-        return fields_of(self.input)
+        return _checked(str(self), fields_of(self.input))
 
     @cached_property
-    def units(self) -> tuple[Unit, ...]:
-        """Everything that is a task, in flow order."""
+    def units(self) -> tuple[Step | Atomic, ...]:
+        """The steps and blocks of the flow, in its order."""
         return tuple(_units(self.flow))
+
+    @cached_property
+    def undos(self) -> dict[str, Undo]:
+        """The compensation of each unit that has one, by the unit's name."""
+        made = (Undo(unit, tuple(each.undo for each in reversed(unit.steps) if each.undo)) for unit in self.units)
+        return {undo.of.name: undo for undo in made if undo.steps}
+
+    @cached_property
+    def tasks(self) -> dict[str, Unit]:
+        """Everything that is a task, by name: the units of the flow and their undos."""
+        return {each.name: each for each in (*self.units, *self.undos.values())}
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -154,8 +236,9 @@ class Workflow:
 
     @cached_property
     def alone(self) -> frozenset[str]:
-        """Names of the units beside which no other unit can run."""
-        return frozenset(node.name for node in self.flow if not isinstance(node, Parallel))
+        """Names of the units beside which no other unit can run; undos run one at a time."""
+        in_sequence = {node.name for node in self.flow if not isinstance(node, Parallel)}
+        return frozenset(in_sequence | {undo.name for undo in self.undos.values()})
 
     @cached_property
     def sources(self) -> dict[str, dict[str, str]]:
@@ -166,7 +249,7 @@ class Workflow:
 
     def unit(self, name: str) -> Unit | None:
         """The unit of that name, if this version has one."""
-        return next((each for each in self.units if each.name == name), None)
+        return self.tasks.get(name)
 
     def task_name(self, unit: Unit) -> str:
         return f"{self.prefix}.{unit.name}"
@@ -185,7 +268,7 @@ class Workflow:
         return hashlib.sha256(json.dumps(self.shape, sort_keys=True).encode()).hexdigest()
 
 
-def _units(nodes: Iterable[Node]) -> Iterator[Unit]:
+def _units(nodes: Iterable[Node]) -> Iterator[Step | Atomic]:
     for node in nodes:
         if isinstance(node, Parallel):
             for branch in node.branches:
@@ -224,15 +307,18 @@ def _resolve_steps(
 ) -> dict[str, str]:
     produced: dict[str, str] = {}
     for each in steps:
-        visible = scope | produced
-        for field in each.takes:
-            if field.required and field.name not in visible:
-                raise DefinitionError(
-                    f"{workflow}: step {each.name} takes {field.name}, which nothing before it returns."
-                )
-        found[each.name] = {field.name: visible[field.name] for field in each.takes if field.name in visible}
+        found[each.name] = _sources_of(workflow, each, scope | produced)
         produced |= {field.name: each.name for field in each.returns}
+        if each.undo:
+            found[each.undo.name] = _sources_of(workflow, each.undo, scope | produced)
     return produced
+
+
+def _sources_of(workflow: Workflow, step: Step, visible: Mapping[str, str]) -> dict[str, str]:
+    for field in step.takes:
+        if field.required and field.name not in visible:
+            raise DefinitionError(f"{workflow}: step {step.name} takes {field.name}, which nothing before it returns.")
+    return {field.name: visible[field.name] for field in step.takes if field.name in visible}
 
 
 def _resolve_branches(
@@ -252,10 +338,12 @@ def _resolve_branches(
 def _shape(node: Node) -> Json:
     match node:
         case Step():
+            undo = {"undo": _shape(node.undo)} if node.undo else {}
             return {
                 "step": node.name,
                 "takes": sorted(field.name for field in node.takes),
                 "returns": [_described(field) for field in node.returns],
+                **undo,
             }
         case Atomic():
             return {"atomic": [_shape(each) for each in node.steps]}

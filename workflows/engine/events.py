@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import TypeAdapter
 
@@ -11,12 +11,18 @@ from workflows.engine.values import Json
 
 @dataclass(frozen=True, slots=True)
 class ExecutionStarted:
-    """Somebody started it. ``inputs`` hold a mark in the place of each personal value."""
+    """Somebody started it. ``inputs`` hold a mark in the place of each personal value.
+
+    ``rerun_of`` is the execution that this one repeats, from ``from_step`` on or whole, for the ``reason`` given.
+    """
 
     type: ClassVar[str] = "execution.started"
     workflow: str
     version: int
     inputs: Json
+    rerun_of: str | None = None
+    from_step: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,15 @@ class ExecutionCompleted:
     """Every step is completed."""
 
     type: ClassVar[str] = "execution.completed"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionCompensating:
+    """What was completed is being undone, newest first, because a step failed or somebody cancelled it."""
+
+    type: ClassVar[str] = "execution.compensating"
+    cause: Literal["failed", "cancelled"]
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +54,39 @@ class ExecutionFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionCancelled:
+    """Somebody ended it, and what was completed is undone."""
+
+    type: ClassVar[str] = "execution.cancelled"
+    cancelled_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionResumed:
+    """Somebody let the failed ``steps`` be tried again."""
+
+    type: ClassVar[str] = "execution.resumed"
+    steps: list[str]
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionRedriven:
     """Its steps were due and not running, so they were dispatched again."""
 
     type: ClassVar[str] = "execution.redriven"
     dispatched: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """An attempt begins: said beforehand only by steps that take long, and by those that were dispatched again."""
+
+    type: ClassVar[str] = "step.started"
+    step: str
+    attempt: int
+    block: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +103,7 @@ class StepCompleted:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """A step ended in an error that trying again does not mend."""
+    """A step ended in an error that trying again does not mend. ``block`` is the block that it was rolled back with."""
 
     type: ClassVar[str] = "step.failed"
     step: str
@@ -71,6 +114,7 @@ class StepFailed:
     message: str
     resumable: bool
     traceback: str | None = None
+    block: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +127,71 @@ class StepRetried:
     kind: str
     message: str
     delay_seconds: float
+    block: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepSkipped:
+    """A step does not run in this execution: its result is taken from the one that this one reruns."""
+
+    type: ClassVar[str] = "step.skipped"
+    step: str
+    output: Json
+
+
+@dataclass(frozen=True, slots=True)
+class StepCompensated:
+    """A completed step was undone. ``attempt``, times and duration are those of its undo."""
+
+    type: ClassVar[str] = "step.compensated"
+    step: str
+    attempt: int
+    started_at: datetime
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimerSet:
+    """The unit called ``timer`` runs no sooner than ``fires_at``."""
+
+    type: ClassVar[str] = "timer.set"
+    timer: str
+    fires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """Its moment has come."""
+
+    type: ClassVar[str] = "timer.fired"
+    timer: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerCancelled:
+    """It is not waited for any more."""
+
+    type: ClassVar[str] = "timer.cancelled"
+    timer: str
 
 
 Fact = (
     ExecutionStarted
     | ExecutionCompleted
+    | ExecutionCompensating
     | ExecutionFailed
+    | ExecutionCancelled
+    | ExecutionResumed
     | ExecutionRedriven
+    | StepStarted
     | StepCompleted
     | StepFailed
     | StepRetried
+    | StepSkipped
+    | StepCompensated
+    | TimerSet
+    | TimerFired
+    | TimerCancelled
 )
 ADAPTERS: dict[str, TypeAdapter[Any]] = {fact.type: TypeAdapter(fact) for fact in get_args(Fact)}
 

@@ -1,7 +1,7 @@
 """What an exception of a step means: try again, or fail; and in words that hold nothing personal."""
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,6 @@ from zea.errors import Refusal, ZeaError
 
 # serialization failure, deadlock, lock not available, statement cancelled by its timeout
 TRANSIENT_STATES = {"40001", "40P01", "55P03", "57014"}
-MAXIMUM_ATTEMPTS = 5
-FIRST_DELAY_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +25,14 @@ class Failure:
     traceback: str | None = None
 
 
-def classify(error: Exception, read_private: Callable[[], Mapping[str, Any]]) -> Failure:
-    """What ``error`` means for its step; the execution's private values are read, and blanked out, where needed."""
+def classify(error: Exception, private: Mapping[str, Any]) -> Failure:
+    """What ``error`` means for its step; the ``private`` values that it quotes are blanked out."""
     match error:
-        case Refusal():
-            return Failure(error.kind, error.message, resumable=False)
         case ZeaError():
-            return Failure(error.kind, error.message)
+            return Failure(error.kind, without(private, error.message), resumable=not isinstance(error, Refusal))
         case DBAPIError():
             return _of_database(error)
-    return _unexpected(error, read_private())
+    return _unexpected(error, private)
 
 
 def _unexpected(error: Exception, private: Mapping[str, Any]) -> Failure:
@@ -54,8 +50,3 @@ def _of_database(error: DBAPIError) -> Failure:
     message = getattr(diagnostic, "message_primary", None) or type(error.orig).__name__
     where = "".join(traceback.format_tb(error.__traceback__))
     return Failure("database_error", f"{message} ({state})", transient=state in TRANSIENT_STATES, traceback=where)
-
-
-def delay_before(attempt: int) -> float:
-    """Seconds to wait before this attempt (2 or later): doubling from a fifth of a second."""
-    return float(FIRST_DELAY_SECONDS * 2 ** (attempt - 2))

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, Text, func, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from zea.db import Base
@@ -18,8 +18,14 @@ class ExecutionStatus(StrEnum):
     """Where an execution stands."""
 
     RUNNING = "running"
+    SLEEPING = "sleeping"
+    COMPENSATING = "compensating"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
 
 
 class StepStatus(StrEnum):
@@ -27,8 +33,11 @@ class StepStatus(StrEnum):
 
     PENDING = "pending"
     RUNNING = "running"
+    WAITING = "waiting"
     COMPLETED = "completed"
     FAILED = "failed"
+    SKIPPED = "skipped"
+    COMPENSATED = "compensated"
 
 
 class Execution(Base):
@@ -40,15 +49,25 @@ class Execution(Base):
         Index("uq_workflow_executions_start_key", "workflow", "start_key", unique=True),
         # What the sweep looks for; it stays as small as what has something to run.
         Index("ix_workflow_executions_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        # Whose timers have to fire, likewise.
+        Index("ix_workflow_executions_wakes_at", "wakes_at", postgresql_where=text("wakes_at IS NOT NULL")),
         Index("ix_workflow_executions_created_at_id", "created_at", "id"),
         Index("ix_workflow_executions_subject", "subject", "created_at", "id"),
         Index("ix_workflow_executions_status", "status", "created_at", "id"),
         Index("ix_workflow_executions_workflow", "workflow", "created_at", "id"),
-        CheckConstraint("status IN ('running', 'completed', 'failed')", name="status"),
-        # What has ended has nothing left to run, and says when it ended.
-        CheckConstraint("(status IN ('completed', 'failed')) = (completed_at IS NOT NULL)", name="ended_has_moment"),
-        CheckConstraint("completed_at IS NULL OR due_at IS NULL", name="ended_is_not_due"),
-        CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="failed_has_error"),
+        CheckConstraint(
+            "status IN ('running', 'sleeping', 'compensating', 'completed', 'failed', 'cancelled')", name="status"
+        ),
+        # What has ended has nothing left to run or to wait for, and says when it ended.
+        CheckConstraint(
+            "(status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)", name="ended_has_moment"
+        ),
+        CheckConstraint("completed_at IS NULL OR (due_at IS NULL AND wakes_at IS NULL)", name="ended_is_not_due"),
+        # What has not ended is due some time: no execution can be forgotten.
+        CheckConstraint(
+            "completed_at IS NOT NULL OR due_at IS NOT NULL OR wakes_at IS NOT NULL", name="never_forgotten"
+        ),
+        CheckConstraint("(status IN ('failed', 'cancelled')) = (error IS NOT NULL)", name="failed_has_error"),
         CheckConstraint("position >= 1 AND epoch >= 1", name="counters"),
     )
 
@@ -68,8 +87,13 @@ class Execution(Base):
     total_steps: Mapped[int] = mapped_column(SmallInteger)
     epoch: Mapped[int]
     position: Mapped[int]
+    rerun_of: Mapped[UUID | None] = mapped_column(ForeignKey("workflow_executions.id"))
     dispatches: Mapped[int] = mapped_column(SmallInteger, default=0)
+    # When what may run was handed to Celery last, into which queues, and when a sweep looks after it.
+    dispatched_at: Mapped[datetime | None]
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     due_at: Mapped[datetime | None]
+    wakes_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
 
@@ -87,6 +111,14 @@ class EventRow(Base):
             unique=True,
             postgresql_where=text("type = 'step.completed'"),
         ),
+        # And undone once.
+        Index(
+            "uq_workflow_events_step_compensated",
+            "execution_id",
+            "step",
+            unique=True,
+            postgresql_where=text("type = 'step.compensated'"),
+        ),
         CheckConstraint("(type LIKE 'step.%') = (step IS NOT NULL)", name="step_named"),
     )
 
@@ -97,6 +129,19 @@ class EventRow(Base):
     at: Mapped[datetime]
     actor: Mapped[str] = mapped_column(Text)
     data: Mapped[Json] = mapped_column(JSONB)
+
+
+class Queue(Base):
+    """How far a queue is worked off: what was sent before ``passed_at`` has been taken from it.
+
+    ``probed_at`` is when the newest probe was sent, ``passed_at`` when the newest one that has come through was.
+    """
+
+    __tablename__ = "workflow_queues"
+
+    queue: Mapped[str] = mapped_column(Text, primary_key=True)
+    probed_at: Mapped[datetime]
+    passed_at: Mapped[datetime | None]
 
 
 class PrivateValue(Base):

@@ -1,7 +1,6 @@
 """Moves an execution on while its row is held: adds facts, decides what follows, and has it published after commit."""
 
 from datetime import timedelta
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -9,8 +8,9 @@ from workflows.engine import dispatch, store
 from workflows.engine.attempt import Clock
 from workflows.engine.canvas import canvas
 from workflows.engine.definition import Unit, Workflow
-from workflows.engine.events import Event, Fact
-from workflows.engine.planner import conclusion, next_moves
+from workflows.engine.events import Event, Fact, StepRetried, TimerCancelled, TimerSet
+from workflows.engine.planner import Conclusion, conclusion, next_moves
+from workflows.engine.policy import LONGEST_COUNTDOWN
 from workflows.engine.state import apply
 from workflows.engine.status import standing_of
 
@@ -37,9 +37,23 @@ class Progress:
         self._events.append(event)
 
     def conclude(self) -> None:
-        """Add the ending, if nothing is left to run."""
+        """Add what the execution comes to, if nothing is left to run."""
         if ending := conclusion(self._workflow, self.state):
-            self.add(ending)
+            self.end(ending)
+
+    def end(self, ending: Conclusion) -> None:
+        """Add ``ending``; nothing is waited for any more."""
+        for timer in sorted(self.state.timers):
+            self.add(TimerCancelled(timer))
+        self.add(ending)
+
+    def back_off(self, unit: Unit, retried: StepRetried) -> timedelta | None:
+        """How long the unit's next message is held back; None if a timer was set instead, because that is long."""
+        delay = timedelta(seconds=retried.delay_seconds)
+        if delay <= LONGEST_COUNTDOWN:
+            return delay
+        self.add(TimerSet(unit.name, self._clock() + delay))
+        return None
 
     @property
     def moves(self) -> tuple[Unit, ...]:
@@ -49,20 +63,14 @@ class Progress:
     @property
     def new_moves(self) -> tuple[Unit, ...]:
         """What may run now and could not before."""
-        earlier = next_moves(self._workflow, self.before)
-        return tuple(unit for unit in self.moves if unit not in earlier)
+        earlier = {unit.name for unit in next_moves(self._workflow, self.before)}
+        return tuple(unit for unit in self.moves if unit.name not in earlier)
 
-    def record(self, patience: timedelta = PATIENCE, dispatches: int = 0) -> None:
-        """Write the events and the row; ``due_at`` is ``patience`` from now while something may run."""
-        standing = store.record(
-            self._db,
-            self._workflow,
-            self.execution.id,
-            self.state,
-            self._events,
-            patience if self.moves else None,
-            dispatches,
-        )
+    def record(self, patience: timedelta = PATIENCE, delay: timedelta = timedelta(), dispatches: int = 0) -> None:
+        """Write the events and the row; ``due_at`` is ``delay`` and ``patience`` from now while something may run."""
+        moves = self.moves
+        dispatched = store.Dispatched(queues_of(self._workflow, moves), patience, delay, dispatches) if moves else None
+        standing = store.record(self._db, self._workflow, self.execution.id, self.state, self._events, dispatched)
         if self._is_visible:
             dispatch.announce_after_commit(self._db, standing_of(standing))
 
@@ -74,18 +82,12 @@ class Progress:
             step.output != before.step(name).output for name, step in after.steps.items()
         )
 
-    def publish(self, units: tuple[Unit, ...], delay_seconds: float = 0) -> None:
-        """Have ``units`` sent to Celery after commit."""
-        publish(self._db, self._workflow, units, self.execution.id, self.state.epoch, delay_seconds)
+    def publish(self, units: tuple[Unit, ...], delay: timedelta = timedelta(), dispatches: int = 0) -> None:
+        """Have ``units`` sent to Celery after commit, and held back for ``delay``."""
+        drawn = canvas(self._workflow, units, self.execution.id, self.state.epoch, dispatches)
+        dispatch.publish_after_commit(self._db, drawn, delay)
 
 
-def publish(
-    db: Session,
-    workflow: Workflow,
-    units: tuple[Unit, ...],
-    execution_id: UUID,
-    epoch: int,
-    delay_seconds: float = 0,
-) -> None:
-    """Have ``units`` of an execution sent to Celery after commit."""
-    dispatch.publish_after_commit(db, canvas(workflow, units, execution_id, epoch), delay_seconds)
+def queues_of(workflow: Workflow, units: tuple[Unit, ...]) -> list[str]:
+    """The queues that messages for these units go to."""
+    return sorted({dispatch.queue_of(workflow.task_name(unit)) for unit in units})

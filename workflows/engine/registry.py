@@ -1,11 +1,14 @@
 """Name and version → definition, and the check that a registered definition has not changed."""
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
 from workflows.engine import store
-from workflows.engine.definition import Workflow
+from workflows.engine.definition import Unit, Workflow, is_long, limit_of
+from workflows.engine.dispatch import queue_of
+from workflows.engine.policy import STEP_TIMEOUT
 from zea.errors import DefinitionError, FingerprintChanged
 
 
@@ -38,15 +41,32 @@ class Registry:
 
     def tasks(self) -> dict[str, tuple[str, str]]:
         """Every Celery task's name → workflow name and unit name, over all versions."""
-        return {workflow.task_name(unit): (workflow.name, unit.name) for workflow in self for unit in workflow.units}
+        return {
+            workflow.task_name(unit): (workflow.name, unit.name)
+            for workflow in self
+            for unit in workflow.tasks.values()
+        }
+
+    def queues(self) -> list[str]:
+        """Every queue that a step's message can go to."""
+        return sorted({queue_of(task_name) for task_name in self.tasks()})
 
     def runs_alone(self, workflow_name: str, unit_name: str) -> bool:
         """Whether in every version that has this unit, no other unit can run beside it."""
-        return all(
-            unit_name in workflow.alone
-            for workflow in self
-            if workflow.name == workflow_name and workflow.unit(unit_name)
-        )
+        return all(unit_name in workflow.alone for workflow, _ in self._having(workflow_name, unit_name))
+
+    def limit(self, workflow_name: str, unit_name: str) -> timedelta:
+        """How long an attempt of this unit may take, in the version that allows most."""
+        return max((limit_of(unit) for _, unit in self._having(workflow_name, unit_name)), default=STEP_TIMEOUT)
+
+    def is_long(self, workflow_name: str, unit_name: str) -> bool:
+        """Whether this unit says before it runs that it has started, in any version."""
+        return any(is_long(unit) for _, unit in self._having(workflow_name, unit_name))
+
+    def _having(self, workflow_name: str, unit_name: str) -> Iterator[tuple[Workflow, Unit]]:
+        for workflow in self:
+            if workflow.name == workflow_name and (unit := workflow.unit(unit_name)):
+                yield workflow, unit
 
     def verify(self, db: Session) -> None:
         """Register what is new, and refuse what has changed without a new version.

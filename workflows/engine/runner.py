@@ -2,34 +2,36 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from workflows.engine import store
-from workflows.engine.attempt import Attempt, Clock, TransactionGone
+from workflows.engine.attempt import Attempt, Clock, TransactionGone, block_of
 from workflows.engine.definition import Unit, Workflow
-from workflows.engine.events import StepRetried
+from workflows.engine.events import StepFailed, StepRetried, StepStarted
 from workflows.engine.planner import next_moves
+from workflows.engine.policy import MAXIMUM_VANISHED
 from workflows.engine.progress import Progress
 from workflows.engine.registry import Registry
+from workflows.engine.state import State
 from zea.db import transaction
 from zea.errors import StaleMessage
-
-# How long a step may take before the database ends its transaction and frees its claim.
-STEP_TIMEOUT = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message: a unit of an execution at an epoch, and the tasks that Celery's chain publishes after it."""
+    """One message: a unit of an execution at an epoch, and the tasks that Celery's chain publishes after it.
+
+    ``repeated`` says that an earlier message for the same attempt may have been lost together with its worker.
+    """
 
     workflow_name: str
     unit_name: str
     execution_id: UUID
     epoch: int
     carried: frozenset[str] = frozenset()
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +55,32 @@ class Runner:
         Raises:
             StaleMessage: the unit is done, running elsewhere, or no longer wanted; nothing was changed.
         """
+        says_so = delivery.repeated or self.registry.is_long(delivery.workflow_name, delivery.unit_name)
         try:
             with transaction() as db:
-                return self._run(db, delivery, Attempt.make)
+                return self._run(db, delivery, Attempt.make, says_so=says_so)
         except TransactionGone as error:
             gone = error
         # Recorded by a new claim, which first reads what is true by now.
         with transaction() as db:
-            return self._run(db, delivery, lambda attempt, _: attempt.fail(gone.step_name, gone.error))
+            return self._run(db, delivery, lambda attempt: attempt.fail(gone.step_name, gone.error), says_so=False)
 
-    def _run(self, db: Session, delivery: Delivery, work: Callable[[Attempt, Unit], None]) -> Outcome:
+    def _run(self, db: Session, delivery: Delivery, work: Callable[[Attempt], None], *, says_so: bool) -> Outcome:
         # A unit that runs alone keeps the row with its claim. A branch takes the row only to close, so that branches
-        # run side by side.
-        alone = self.registry.runs_alone(delivery.workflow_name, delivery.unit_name)
-        claim = store.claim(db, delivery.execution_id, delivery.unit_name, STEP_TIMEOUT, with_row=alone)
+        # run side by side; so does one that says that it has started, which is committed beside this transaction.
+        with_row = not says_so and self.registry.runs_alone(delivery.workflow_name, delivery.unit_name)
+        limit = self.registry.limit(delivery.workflow_name, delivery.unit_name)
+        claim = store.claim(db, delivery.execution_id, delivery.unit_name, limit, with_row=with_row)
         if claim is None:
             raise StaleMessage(f"{delivery.unit_name} of {delivery.execution_id} is running elsewhere.")
         clock = Clock(claim.now)
         workflow, unit, execution = self._wanted(delivery, claim.execution)
-        attempt = Attempt(db, workflow, execution, execution.current, clock)
-        work(attempt, unit)
-        if not alone:
+        state = self._say_started(delivery) if says_so else execution.current
+        if state is None:
+            return Outcome(f"{StepFailed.type} {unit.name}", chain_continues=False)
+        attempt = Attempt(db, workflow, execution, state, unit, clock)
+        work(attempt)
+        if not with_row:
             # Only whoever holds the row sees how the other branches ended, so only they can decide the join.
             workflow, unit, execution = self._wanted(delivery, store.lock(db, delivery.execution_id))
         progress = Progress(db, workflow, execution, clock, self.worker)
@@ -91,6 +98,26 @@ class Runner:
             raise StaleMessage(f"{delivery.unit_name} of {delivery.execution_id} is no longer wanted.")
         return workflow, unit, execution
 
+    def _say_started(self, delivery: Delivery) -> State | None:
+        """Commit that an attempt begins, while the claim is held; None if so many vanished that the unit has failed."""
+        with transaction() as db:
+            workflow, unit, execution = self._wanted(delivery, store.lock(db, delivery.execution_id))
+            clock = Clock(store.now(db))
+            progress = Progress(db, workflow, execution, clock, self.worker)
+            tries = progress.state.tries_of(unit)
+            vanished = tries.vanished + (1 if tries.started else 0)
+            step, block = unit.steps[0].name, block_of(unit)
+            if vanished < MAXIMUM_VANISHED:
+                progress.add(StepStarted(step, tries.attempt + (1 if tries.started else 0), block))
+                progress.record()
+                return progress.state
+            message = f"{vanished} workers began it and were not heard of again: find what kills them, then resume."
+            progress.add(StepFailed(step, tries.attempt, clock(), 0.0, "worker_lost", message, True, block=block))
+            progress.conclude()
+            progress.record()
+            progress.publish(progress.new_moves)
+            return None
+
 
 def _close(
     db: Session, progress: Progress, workflow: Workflow, unit: Unit, attempt: Attempt, delivery: Delivery
@@ -98,14 +125,25 @@ def _close(
     """Record what the attempt came to, and have what follows published unless Celery's chain does it anyway."""
     for fact in attempt.facts:
         progress.add(fact)
+    last = attempt.facts[-1]
+    if isinstance(last, StepRetried):
+        return _try_again(progress, unit, last)
     progress.conclude()
     progress.record()
     store.keep_private(db, delivery.execution_id, attempt.private)
-    last = attempt.facts[-1]
     following = progress.new_moves
     chain_continues = delivery.carried == {workflow.task_name(each) for each in following}
-    if isinstance(last, StepRetried):
-        progress.publish((unit,), last.delay_seconds)
-    elif not chain_continues:
+    if not chain_continues:
         progress.publish(following)
     return Outcome(f"{last.type} {last.step}", chain_continues)
+
+
+def _try_again(progress: Progress, unit: Unit, retried: StepRetried) -> Outcome:
+    delay = progress.back_off(unit, retried)
+    progress.conclude()
+    if delay is None:
+        progress.record()
+    else:
+        progress.record(delay=delay)
+        progress.publish((unit,), delay)
+    return Outcome(f"{retried.type} {retried.step}", chain_continues=False)

@@ -5,11 +5,12 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import store
+from workflows.engine import dispatch, store
+from workflows.engine.canvas import canvas
 from workflows.engine.definition import Workflow
 from workflows.engine.events import Event, ExecutionStarted
 from workflows.engine.planner import next_moves
-from workflows.engine.progress import PATIENCE, publish
+from workflows.engine.progress import PATIENCE, queues_of
 from workflows.engine.state import State
 from workflows.engine.values import encode
 from zea import clock
@@ -47,8 +48,10 @@ def start(
     public, private = encode(workflow.input_fields, inputs)
     # The database sets the moment; the one given here is only a place for it.
     started = Event(1, clock.now(), actor, ExecutionStarted(workflow.name, workflow.version, public))
-    if store.insert(db, workflow, execution_id, started, private, start_key, PATIENCE):
-        publish(db, workflow, next_moves(workflow, State(inputs=public)), execution_id, epoch=1)
+    moves = next_moves(workflow, State(inputs=public))
+    dispatched = store.Dispatched(queues_of(workflow, moves), PATIENCE)
+    if store.insert(db, workflow, execution_id, started, private, start_key, dispatched):
+        dispatch.publish_after_commit(db, canvas(workflow, moves, execution_id, epoch=1))
         return Started(execution_id)
     assert start_key is not None, "an execution without a start key cannot collide"
     return Started(store.started_under(db, workflow.name, start_key), joined=True)

@@ -5,18 +5,25 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from workflows.engine.definition import INPUT, Workflow
+from workflows.engine.definition import INPUT, Unit, Workflow, undo_name
 from workflows.engine.events import (
     Event,
+    ExecutionCancelled,
+    ExecutionCompensating,
     ExecutionCompleted,
     ExecutionFailed,
     ExecutionRedriven,
+    ExecutionResumed,
     ExecutionStarted,
+    StepCompensated,
     StepCompleted,
     StepFailed,
     StepRetried,
+    StepSkipped,
+    StepStarted,
+    TimerCancelled,
+    TimerFired,
+    TimerSet,
 )
 from workflows.engine.models import ExecutionStatus, StepStatus
 from workflows.engine.values import Json, is_withheld
@@ -33,7 +40,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """Where a step stands. ``attempt`` is the one under way or, once it ended, the last one."""
+    """Where a step stands. ``attempt`` is the one that ended it, ``position`` that of the event that did."""
 
     status: StepStatus = StepStatus.PENDING
     attempt: int = 1
@@ -43,18 +50,49 @@ class StepState:
     output: Json = field(default_factory=dict)
     error: Problem | None = None
     resumable: bool = True
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How often a unit that has not ended was tried. ``attempt`` is the number of the one that is under way or next.
+
+    ``failures`` is how many failed for a passing reason since it was started or resumed, ``vanished`` how many began
+    and were never heard of again since the last that ended. ``started`` says that the one under way has begun.
+    """
+
+    attempt: int = 1
+    failures: int = 0
+    vanished: int = 0
+    started: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """Who ended the execution, and why."""
+
+    actor: str
+    reason: str
 
 
 UNTOUCHED = StepState()
+FIRST_TRY = Tries()
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """An execution as its events tell it. ``steps`` holds those that something has happened to."""
+    """An execution as its events tell it. ``steps`` holds those that something has happened to.
+
+    ``timers`` are the moments before which units do not run. ``compensating`` stays true once it has begun.
+    """
 
     status: ExecutionStatus = ExecutionStatus.RUNNING
     inputs: Json = field(default_factory=dict)
     steps: Mapping[str, StepState] = field(default_factory=dict)
+    tries: Mapping[str, Tries] = field(default_factory=dict)
+    timers: Mapping[str, datetime] = field(default_factory=dict)
+    compensating: bool = False
+    cancellation: Cancellation | None = None
     error: Problem | None = None
     resumable: bool = False
     position: int = 0
@@ -65,12 +103,12 @@ class State:
     def step(self, name: str) -> StepState:
         return self.steps.get(name, UNTOUCHED)
 
+    def tries_of(self, unit: Unit) -> Tries:
+        return self.tries.get(unit.name, FIRST_TRY)
+
     def value(self, source: str, name: str) -> Any:
         """The JSON value ``name`` of the input, or of what step ``source`` returned."""
         return self.inputs[name] if source == INPUT else self.steps[source].output[name]
-
-
-STEPS = TypeAdapter(dict[str, StepState])
 
 
 def replay(events: Iterable[Event]) -> State:
@@ -92,29 +130,81 @@ def _changed(state: State, event: Event) -> State:
             return replace(state, inputs=fact.inputs, created_at=event.at)
         case ExecutionCompleted():
             return replace(state, status=ExecutionStatus.COMPLETED, completed_at=event.at)
+        case ExecutionCompensating() as fact:
+            return _compensating(state, event.actor, fact)
         case ExecutionFailed() as fact:
-            return replace(
-                state,
-                status=ExecutionStatus.FAILED,
-                error=Problem(fact.kind, fact.message, fact.traceback),
-                resumable=fact.resumable,
-                completed_at=event.at,
-            )
+            problem = Problem(fact.kind, fact.message, fact.traceback)
+            ended = replace(state, status=ExecutionStatus.FAILED, completed_at=event.at)
+            return replace(ended, error=problem, resumable=fact.resumable)
+        case ExecutionCancelled() as fact:
+            ended = replace(state, status=ExecutionStatus.CANCELLED, completed_at=event.at)
+            cancellation = Cancellation(fact.cancelled_by, fact.reason)
+            return replace(ended, error=Problem("cancelled", fact.reason), cancellation=cancellation)
+        case ExecutionResumed() as fact:
+            return _resumed(state, fact)
         case ExecutionRedriven():
             return state
-        case StepCompleted() | StepFailed() | StepRetried() as fact:
-            return replace(state, steps={**state.steps, fact.step: _after(state.step(fact.step), fact)})
+        case TimerSet() as fact:
+            return replace(state, timers={**state.timers, fact.timer: fact.fires_at})
+        case TimerFired() | TimerCancelled() as fact:
+            return replace(state, timers=_without(state.timers, fact.timer))
+        case StepStarted() | StepRetried() as fact:
+            return _tried(state, fact.block or fact.step, fact)
+        case StepFailed() as fact:
+            return _tried(_ended(state, event.position, fact), fact.block or fact.step, fact)
+        case StepCompleted() | StepSkipped() | StepCompensated() as fact:
+            return _ended(state, event.position, fact)
 
 
-def _after(before: StepState, fact: StepCompleted | StepFailed | StepRetried) -> StepState:
+def _compensating(state: State, actor: str, fact: ExecutionCompensating) -> State:
+    cancellation = Cancellation(actor, fact.reason or "") if fact.cause == "cancelled" else None
+    changed = replace(state, status=ExecutionStatus.COMPENSATING, compensating=True, epoch=state.epoch + 1)
+    return replace(changed, cancellation=cancellation)
+
+
+def _resumed(state: State, fact: ExecutionResumed) -> State:
+    """What failed is as if it had not run yet, save for the number of its next attempt."""
+    status = ExecutionStatus.COMPENSATING if state.compensating else ExecutionStatus.RUNNING
+    running = replace(state, status=status, epoch=state.epoch + 1, completed_at=None, error=None, resumable=False)
+    return replace(running, steps={name: step for name, step in state.steps.items() if name not in fact.steps})
+
+
+def _tried(state: State, unit: str, fact: StepStarted | StepRetried | StepFailed) -> State:
+    before = state.tries.get(unit, FIRST_TRY)
     match fact:
+        case StepStarted():
+            # One that had begun already was not heard of again.
+            after = replace(
+                before, attempt=fact.attempt, started=True, vanished=before.vanished + (1 if before.started else 0)
+            )
         case StepRetried():
-            return replace(before, attempt=fact.attempt + 1)
+            after = Tries(fact.attempt + 1, failures=before.failures + 1)
+        case StepFailed():
+            after = Tries(fact.attempt + 1)
+    return replace(state, tries={**state.tries, unit: after})
+
+
+def _ended(state: State, position: int, fact: StepCompleted | StepFailed | StepSkipped | StepCompensated) -> State:
+    steps = {**state.steps, fact.step: _step_after(state.step(fact.step), position, fact)}
+    if isinstance(fact, StepCompensated):
+        steps.pop(undo_name(fact.step), None)
+    return replace(state, steps=steps)
+
+
+def _step_after(
+    before: StepState, position: int, fact: StepCompleted | StepFailed | StepSkipped | StepCompensated
+) -> StepState:
+    match fact:
         case StepCompleted():
-            return StepState(StepStatus.COMPLETED, output=fact.output, **_times(fact))
+            return StepState(StepStatus.COMPLETED, output=fact.output, position=position, **_times(fact))
         case StepFailed():
             problem = Problem(fact.kind, fact.message, fact.traceback)
-            return StepState(StepStatus.FAILED, error=problem, resumable=fact.resumable, **_times(fact))
+            failed = StepState(StepStatus.FAILED, error=problem, position=position, **_times(fact))
+            return replace(failed, resumable=fact.resumable)
+        case StepSkipped():
+            return StepState(StepStatus.SKIPPED, output=fact.output, position=position)
+        case StepCompensated():
+            return replace(before, status=StepStatus.COMPENSATED, position=position)
 
 
 def _times(fact: StepCompleted | StepFailed) -> dict[str, Any]:
@@ -126,8 +216,12 @@ def _times(fact: StepCompleted | StepFailed) -> dict[str, Any]:
     }
 
 
+def _without(mapping: Mapping[str, datetime], name: str) -> dict[str, datetime]:
+    return {key: value for key, value in mapping.items() if key != name}
+
+
 def output_of(workflow: Workflow, state: State) -> Json:
-    """What the completed steps returned, merged in flow order."""
+    """What the steps have returned, merged in flow order."""
     merged: Json = {}
     for step in workflow.steps:
         merged |= state.step(step.name).output

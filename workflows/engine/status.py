@@ -8,11 +8,11 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from workflows.engine import store
-from workflows.engine.definition import Workflow
+from workflows.engine.definition import Workflow, undo_name
 from workflows.engine.events import Event
 from workflows.engine.models import StepStatus
 from workflows.engine.planner import next_moves
-from workflows.engine.state import Problem, State
+from workflows.engine.state import FIRST_TRY, Problem, State, StepState
 from workflows.engine.values import Json, is_withheld
 
 WITHHELD_TEXT = "[personal]"
@@ -43,6 +43,15 @@ class StepView:
 
 
 @dataclass(frozen=True, slots=True)
+class TimerView:
+    """A step, or block, that waits for a moment."""
+
+    timer: str
+    fires_at: datetime
+    remaining_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionView:
     """One execution. ``current_step_index`` counts from 0; ``progress_percentage`` is completed steps over all."""
 
@@ -63,7 +72,9 @@ class ExecutionView:
     inputs: Json
     output: Json
     error: ErrorStatus | None
+    timers: list[TimerView]
     resumable: bool
+    rerun_of: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +123,8 @@ class EventView:
 def view_of(workflow: Workflow | None, row: store.Stored, now: datetime, held: frozenset[int]) -> ExecutionView:
     """The status of an execution; one of an unknown version shows the steps that something has happened to."""
     state = row.current
-    names = [step.name for step in workflow.steps] if workflow else list(state.steps)
-    running = _running(workflow, row, state, held)
+    steps = _step_views(workflow, state, _running(workflow, row, state, held))
+    names = [step.step_name for step in steps]
     return ExecutionView(
         execution_id=row.id,
         workflow_name=row.workflow,
@@ -128,11 +139,16 @@ def view_of(workflow: Workflow | None, row: store.Stored, now: datetime, held: f
         total_steps=row.total_steps,
         current_step_name=row.current_step,
         progress_percentage=round(100 * row.completed_steps / row.total_steps, 1),
-        steps=[_step_view(index, name, state, running) for index, name in enumerate(names)],
+        steps=steps,
         inputs=_shown(row.inputs),
         output=_shown(row.output),
         error=_error(state.error),
+        timers=[
+            TimerView(name, fires_at, max(0.0, (fires_at - now).total_seconds()))
+            for name, fires_at in sorted(state.timers.items())
+        ],
         resumable=state.resumable,
+        rerun_of=row.rerun_of,
     )
 
 
@@ -173,24 +189,38 @@ def event_view(event: Event) -> EventView:
 
 
 def _running(workflow: Workflow | None, row: store.Stored, state: State, held: frozenset[int]) -> set[str]:
-    """Names of the steps whose unit a worker holds right now."""
+    """Names of the units that a worker holds right now."""
     moves = next_moves(workflow, state) if workflow else ()
-    return {step.name for unit in moves if store.claim_key(row.id, unit.name) in held for step in unit.steps}
+    return {unit.name for unit in moves if store.claim_key(row.id, unit.name) in held}
 
 
-def _step_view(index: int, name: str, state: State, running: set[str]) -> StepView:
+def _step_views(workflow: Workflow | None, state: State, running: set[str]) -> list[StepView]:
+    if workflow is None:
+        return [_step_view(index, name, name, state, running) for index, name in enumerate(state.steps)]
+    names = [(step.name, unit.name) for unit in workflow.units for step in unit.steps]
+    return [_step_view(index, name, unit, state, running) for index, (name, unit) in enumerate(names)]
+
+
+def _step_view(index: int, name: str, unit: str, state: State, running: set[str]) -> StepView:
     step = state.step(name)
     return StepView(
         step_name=name,
         step_index=index,
-        status=StepStatus.RUNNING if name in running else step.status,
-        attempt=step.attempt,
+        status=_step_status(step, unit, state, running),
+        attempt=step.attempt if step.position else state.tries.get(unit, FIRST_TRY).attempt,
         started_at=step.started_at,
         completed_at=step.completed_at,
         duration_seconds=step.duration_seconds,
         output=_shown(step.output),
-        error=_error(step.error),
+        # A step stands as it stood while its undo has failed; why that did is what there is to know.
+        error=_error(step.error or state.step(undo_name(name)).error),
     )
+
+
+def _step_status(step: StepState, unit: str, state: State, running: set[str]) -> StepStatus:
+    if unit in running:
+        return StepStatus.RUNNING
+    return StepStatus.WAITING if unit in state.timers else step.status
 
 
 def _error(problem: Problem | None) -> ErrorStatus | None:

@@ -6,59 +6,80 @@ engine's hot path, and psycopg prepares them.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg import Cursor
+from psycopg.errors import LockNotAvailable
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from workflows.engine.definition import Unit, Workflow
 from workflows.engine.events import Event
 from workflows.engine.models import ExecutionStatus
-from workflows.engine.planner import next_moves
-from workflows.engine.state import STEPS, Problem, State, output_of, subject_of
+from workflows.engine.planner import DONE, next_moves, status_of
+from workflows.engine.state import Cancellation, Problem, State, StepState, Tries, output_of, subject_of
 from workflows.engine.values import Json
 from zea.db import SAVEPOINT, driver_connection
+from zea.errors import Busy
 
 COLUMNS = """id, workflow, version, status, subject, start_key, started_by, inputs, state, output, error, current_step,
-    completed_steps, total_steps, epoch, position, dispatches, due_at, created_at, completed_at"""
+    completed_steps, total_steps, epoch, position, rerun_of, dispatches, due_at, wakes_at, created_at,
+    completed_at"""
 
 # A claim ends with its step's time: a worker that is frozen or cut off loses its connection, and so its locks.
 LIMITS = """
     set_config('statement_timeout', %(limit)s, true),
     set_config('idle_in_transaction_session_timeout', %(limit)s, true),
     set_config('lock_timeout', %(limit)s, true)"""
+TRANSACTION_LIMIT = ", set_config('transaction_timeout', %(limit)s, true)"
+TRANSACTION_LIMIT_SINCE = 170000  # the server's version that knows it
 
-# The advisory lock first, the row only if the lock was got: a duplicate is told "busy" in a millisecond instead of
-# waiting for the whole step. With the row locked along, it is read as it is then; without, as it was a moment before,
-# which whoever takes the row to close looks at again.
-CLAIM = f"""
-    WITH claim AS MATERIALIZED (
-        SELECT pg_try_advisory_xact_lock(%(key)s) AS claimed, clock_timestamp() AS now, {LIMITS}
-    )
-    SELECT claim.claimed, claim.now, execution.*
-    FROM claim LEFT JOIN LATERAL (
-        SELECT {COLUMNS} FROM workflow_executions WHERE claim.claimed AND id = %(id)s
-    ) AS execution ON true"""
-CLAIM_WITH_ROW = CLAIM.replace("id = %(id)s", "id = %(id)s FOR NO KEY UPDATE")
+
+def _claim_statement(*, with_row: bool, whole_transaction: bool) -> str:
+    """The advisory lock first, the row only if the lock was got.
+
+    So a duplicate is told "busy" in a millisecond instead of waiting for the whole step. With the row locked along, it
+    is read as it is then; without, as it was a moment before, which whoever takes the row to close looks at again.
+    """
+    return f"""
+        WITH claim AS MATERIALIZED (
+            SELECT pg_try_advisory_xact_lock(%(key)s) AS claimed, clock_timestamp() AS now,
+                {LIMITS}{TRANSACTION_LIMIT if whole_transaction else ""}
+        )
+        SELECT claim.claimed, claim.now, execution.*
+        FROM claim LEFT JOIN LATERAL (
+            SELECT {COLUMNS} FROM workflow_executions
+            WHERE claim.claimed AND id = %(id)s {"FOR NO KEY UPDATE" if with_row else ""}
+        ) AS execution ON true"""
+
+
+CLAIMS = {
+    (with_row, whole_transaction): _claim_statement(with_row=with_row, whole_transaction=whole_transaction)
+    for with_row in (False, True)
+    for whole_transaction in (False, True)
+}
 READ = f"SELECT {COLUMNS} FROM workflow_executions WHERE id = %(id)s"
 READ_STANDINGS = "SELECT id, status, output, error FROM workflow_executions WHERE id = ANY(%(ids)s)"
 LOCK = f"{READ} FOR NO KEY UPDATE"
 LOCK_IF_DUE = f"{READ} AND due_at <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED"
+LOCK_IF_AWAKE = f"{READ} AND wakes_at <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED"
 
 INSERT = """
     WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now),
     started AS (
         INSERT INTO workflow_executions
             (id, workflow, version, status, subject, start_key, started_by, inputs, state, output, current_step,
-             completed_steps, total_steps, epoch, position, dispatches, due_at, created_at)
+             completed_steps, total_steps, epoch, position, rerun_of, dispatches, dispatched_at, queues, due_at,
+             created_at)
         SELECT %(id)s, %(workflow)s, %(version)s, 'running', %(subject)s, %(start_key)s, %(started_by)s, %(inputs)s,
-               '{"steps": {}}', '{}', %(current_step)s, 0, %(total_steps)s, 1, 1, 0, now + %(patience)s, now
+               '{}', '{}', %(current_step)s, 0, %(total_steps)s, 1, 1, %(rerun_of)s, 0, now, %(queues)s,
+               now + %(patience)s, now
         FROM moment
         ON CONFLICT (workflow, start_key) DO NOTHING
         RETURNING id, created_at
@@ -83,20 +104,43 @@ RECORD = """
     UPDATE workflow_executions
     SET status = %(status)s, subject = %(subject)s, state = %(state)s, output = %(output)s, error = %(error)s,
         current_step = %(current_step)s, completed_steps = %(completed_steps)s, position = %(position)s,
-        epoch = %(epoch)s, dispatches = %(dispatches)s, completed_at = %(completed_at)s,
-        due_at = clock_timestamp() + %(patience)s
+        epoch = %(epoch)s, completed_at = %(completed_at)s, wakes_at = %(wakes_at)s, dispatches = %(dispatches)s,
+        queues = %(queues)s, dispatched_at = clock_timestamp() + %(delay)s,
+        due_at = clock_timestamp() + %(delay)s + %(patience)s
     WHERE id = %(id)s AND position = %(expected)s"""
 
 KEEP_PRIVATE = """
     INSERT INTO workflow_private (execution_id, name, value)
     SELECT %(id)s, key, value FROM jsonb_each(%(private)s)"""
 
-# A version that this process does not know is left alone: another release's workers run it.
+# A version that this process does not know is left alone: another release's workers run it. What was dispatched is
+# lost, and not waiting in line, once a probe sent later through one of its queues has come out at the other end.
 DUE = """
     SELECT id FROM workflow_executions
     WHERE due_at <= clock_timestamp()
       AND (workflow, version) IN (SELECT * FROM unnest(%(names)s::text[], %(versions)s::int[]))
+      AND (queues = '{}' OR EXISTS (
+          SELECT FROM workflow_queues
+          WHERE queue = ANY (queues) AND passed_at > dispatched_at + %(publishing)s
+      ))
     ORDER BY due_at LIMIT %(limit)s"""
+
+AWAKE = """
+    SELECT id FROM workflow_executions
+    WHERE wakes_at <= clock_timestamp()
+      AND (workflow, version) IN (SELECT * FROM unnest(%(names)s::text[], %(versions)s::int[]))
+    ORDER BY wakes_at LIMIT %(limit)s"""
+
+# With a long line in front of the last probe, the next one can wait.
+PROBE = """
+    INSERT INTO workflow_queues AS known (queue, probed_at) VALUES (%(queue)s, clock_timestamp())
+    ON CONFLICT (queue) DO UPDATE SET probed_at = clock_timestamp()
+    WHERE known.probed_at <= clock_timestamp() - greatest(
+        %(interval)s, (known.probed_at - coalesce(known.passed_at, known.probed_at)) / 10
+    )
+    RETURNING probed_at"""
+PASSED = """
+    UPDATE workflow_queues SET passed_at = greatest(passed_at, %(probed_at)s) WHERE queue = %(queue)s"""
 
 HELD_KEYS = """
     SELECT (classid::bigint << 32) | objid::bigint AS key FROM pg_locks
@@ -123,6 +167,21 @@ REGISTERED = """
     SELECT fingerprint, shape FROM workflow_definitions WHERE workflow = %(workflow)s AND version = %(version)s"""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the column ``state`` holds of a state; the rest of it has columns of its own."""
+
+    steps: Mapping[str, StepState] = field(default_factory=dict)
+    tries: Mapping[str, Tries] = field(default_factory=dict)
+    timers: Mapping[str, datetime] = field(default_factory=dict)
+    compensating: bool = False
+    cancellation: Cancellation | None = None
+
+
+KEPT = TypeAdapter(Kept)
+KEPT_FIELDS = tuple(each.name for each in fields(Kept))
+
+
 @dataclass(frozen=True)
 class Stored:
     """An execution row."""
@@ -143,8 +202,10 @@ class Stored:
     total_steps: int
     epoch: int
     position: int
+    rerun_of: UUID | None
     dispatches: int
     due_at: datetime | None
+    wakes_at: datetime | None
     created_at: datetime
     completed_at: datetime | None
 
@@ -152,10 +213,13 @@ class Stored:
     def current(self) -> State:
         """The state that this row is the summary of."""
         error = self.error
+        kept = KEPT.validate_python(self.state)
+        # To sleep is to run, with nothing to do until a timer fires.
+        status = ExecutionStatus.RUNNING if self.status == ExecutionStatus.SLEEPING else self.status
         return State(
-            status=ExecutionStatus(self.status),
+            status=ExecutionStatus(status),
             inputs=self.inputs,
-            steps=STEPS.validate_python(self.state.get("steps", {})),
+            **{name: getattr(kept, name) for name in KEPT_FIELDS},
             error=Problem(error["kind"], error["message"], error.get("traceback")) if error else None,
             resumable=bool(error and error["resumable"]),
             position=self.position,
@@ -165,7 +229,7 @@ class Stored:
         )
 
 
-FIELDS = tuple(field.name for field in fields(Stored))
+FIELDS = tuple(each.name for each in fields(Stored))
 
 
 class StoredStanding(NamedTuple):
@@ -175,6 +239,22 @@ class StoredStanding(NamedTuple):
     status: str
     output: Json
     error: Json | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """What is handed to Celery, for the sweep: into which ``queues``, ``delay`` from now, for the how many-th time.
+
+    ``patience`` is how long after that it may take to begin before a sweep looks after it; None if nothing may run.
+    """
+
+    queues: list[str]
+    patience: timedelta | None
+    delay: timedelta | None = timedelta()
+    dispatches: int = 0
+
+
+NOTHING_DISPATCHED = Dispatched([], patience=None, delay=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +282,11 @@ def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, 
         "key": claim_key(execution_id, unit_name),
         "limit": str(int(limit.total_seconds() * 1000)),
     }
-    cursor = _cursor(db)
-    with driver_connection(db).pipeline():  # BEGIN, the claim and the savepoint in one round trip
-        cursor.execute(CLAIM_WITH_ROW if with_row else CLAIM, arguments)
-        driver_connection(db).execute(SAVEPOINT)
+    cursor, driver = _cursor(db), driver_connection(db)
+    statement = CLAIMS[with_row, driver.info.server_version >= TRANSACTION_LIMIT_SINCE]
+    with driver.pipeline():  # BEGIN, the claim and the savepoint in one round trip
+        cursor.execute(statement, arguments)
+        driver.execute(SAVEPOINT)
     row = cursor.fetchone()
     if row is None or not row["claimed"]:
         return None
@@ -227,9 +308,28 @@ def lock(db: Session, execution_id: UUID) -> Stored | None:
     return _first(_cursor(db).execute(LOCK, {"id": execution_id}))
 
 
+def lock_within(db: Session, execution_id: UUID, patience: timedelta) -> Stored | None:
+    """The execution, its row held.
+
+    Raises:
+        Busy: somebody else held the row for longer than ``patience``.
+    """
+    milliseconds = str(int(patience.total_seconds() * 1000))
+    try:
+        _cursor(db).execute("SELECT set_config('lock_timeout', %s, true)", (milliseconds,))
+        return lock(db, execution_id)
+    except LockNotAvailable:
+        raise Busy(f"A step of {execution_id} is running: try again in a few seconds.") from None
+
+
 def lock_if_due(db: Session, execution_id: UUID) -> Stored | None:
     """The execution, its row held, if it is still due and nobody else holds it."""
     return _first(_cursor(db).execute(LOCK_IF_DUE, {"id": execution_id}))
+
+
+def lock_if_awake(db: Session, execution_id: UUID) -> Stored | None:
+    """The execution, its row held, if a timer of it is still to fire and nobody else holds it."""
+    return _first(_cursor(db).execute(LOCK_IF_AWAKE, {"id": execution_id}))
 
 
 def insert(
@@ -239,7 +339,7 @@ def insert(
     started: Event,
     private: Json,
     start_key: str | None,
-    patience: timedelta,
+    dispatched: Dispatched,
 ) -> bool:
     """Write a new execution with its first event; False if its start key is taken."""
     row = started.to_row()
@@ -255,7 +355,9 @@ def insert(
         "inputs": Jsonb(state.inputs),
         "current_step": _current_step(moves),
         "total_steps": len(workflow.steps),
-        "patience": patience,
+        "rerun_of": row["data"]["rerun_of"],
+        "patience": dispatched.patience,
+        "queues": dispatched.queues,
         "type": row["type"],
         "data": Jsonb(row["data"]),
         "private": Jsonb({f"input.{name}": value for name, value in private.items()}),
@@ -269,12 +371,11 @@ def record(
     execution_id: UUID,
     after: State,
     events: Sequence[Event],
-    patience: timedelta | None,
-    dispatches: int = 0,
+    dispatched: Dispatched | None,
 ) -> StoredStanding:
     """Append ``events`` and bring the row to ``after``, the state they lead to; answers what it tells from then on.
 
-    ``patience`` is how long what may run next may take to begin before a sweep looks after it; None if nothing may.
+    ``dispatched`` is what may run next; None if nothing may.
     """
     columns = summary(workflow, after)
     arguments = {
@@ -282,8 +383,7 @@ def record(
         "id": execution_id,
         "events": Jsonb([event.to_row() for event in events]),
         "expected": after.position - len(events),
-        "patience": patience,
-        "dispatches": dispatches,
+        **asdict(dispatched or NOTHING_DISPATCHED),
     }
     for name in ("state", "output"):
         arguments[name] = Jsonb(arguments[name])
@@ -298,9 +398,11 @@ def summary(workflow: Workflow, state: State) -> Json:
     moves = next_moves(workflow, state)
     error = state.error
     return {
-        "status": state.status,
+        "status": status_of(workflow, state),
         "subject": subject_of(workflow, state),
-        "state": {"steps": STEPS.dump_python(dict(state.steps), mode="json")},
+        "state": KEPT.dump_python(
+            Kept(**{name: getattr(state, name) for name in KEPT_FIELDS}), mode="json", exclude_defaults=True
+        ),
         "output": output_of(workflow, state),
         "error": error
         and {
@@ -310,9 +412,10 @@ def summary(workflow: Workflow, state: State) -> Json:
             "resumable": state.resumable,
         },
         "current_step": _current_step(moves),
-        "completed_steps": sum(step.status == "completed" for step in state.steps.values()),
+        "completed_steps": sum(state.step(step.name).status in DONE for step in workflow.steps),
         "position": state.position,
         "epoch": state.epoch,
+        "wakes_at": min(state.timers.values(), default=None),
         "completed_at": state.completed_at,
     }
 
@@ -331,6 +434,15 @@ def private_values(db: Session, execution_id: UUID) -> dict[str, Any]:
     """The execution's personal values by ``source.name``."""
     rows = _cursor(db).execute("SELECT name, value FROM workflow_private WHERE execution_id = %s", (execution_id,))
     return {row["name"]: row["value"] for row in rows}
+
+
+def copy_private(db: Session, source_id: UUID, target_id: UUID, sources: Sequence[str]) -> None:
+    """Give an execution the personal values that another one keeps of these sources: a step's name, or ``input``."""
+    query = """
+        INSERT INTO workflow_private (execution_id, name, value)
+        SELECT %s, name, value FROM workflow_private
+        WHERE execution_id = %s AND split_part(name, '.', 1) = ANY (%s)"""
+    _cursor(db).execute(query, (target_id, source_id, list(sources)))
 
 
 def started_under(db: Session, workflow_name: str, start_key: str) -> UUID:
@@ -370,17 +482,44 @@ def executions(db: Session, wanted: Filter, limit: int, after: tuple[datetime, U
     return [_stored(row) for row in _cursor(db).execute(LIST, arguments)]
 
 
-def due(db: Session, versions: Iterable[tuple[str, int]], limit: int) -> list[UUID]:
-    """Ids of executions of these versions that should have moved by now, longest overdue first."""
+def due(db: Session, versions: Iterable[tuple[str, int]], publishing: timedelta, limit: int) -> list[UUID]:
+    """Ids of executions of these versions whose messages are lost, longest overdue first.
+
+    ``publishing`` is how long after its commit a message may have come into its queue.
+    """
+    return _ids(db, DUE, versions, limit, publishing=publishing)
+
+
+def awake(db: Session, versions: Iterable[tuple[str, int]], limit: int) -> list[UUID]:
+    """Ids of executions of these versions with a timer that has to fire, longest overdue first."""
+    return _ids(db, AWAKE, versions, limit)
+
+
+def _ids(db: Session, query: str, versions: Iterable[tuple[str, int]], limit: int, **more: Any) -> list[UUID]:
     names, numbers = zip(*versions, strict=True)
-    arguments = {"names": list(names), "versions": list(numbers), "limit": limit}
-    return [row["id"] for row in _cursor(db).execute(DUE, arguments)]
+    arguments = {"names": list(names), "versions": list(numbers), "limit": limit, **more}
+    return [row["id"] for row in _cursor(db).execute(query, arguments)]
+
+
+def probe(db: Session, queue: str, interval: timedelta) -> datetime | None:
+    """Note that a probe is sent through ``queue`` now; None if the last one is younger than ``interval``."""
+    row = _cursor(db).execute(PROBE, {"queue": queue, "interval": interval}).fetchone()
+    return row["probed_at"] if row else None
+
+
+def probe_passed(db: Session, queue: str, probed_at: datetime) -> None:
+    """Note that what was sent through ``queue`` before ``probed_at`` has been taken from it."""
+    _cursor(db).execute(PASSED, {"queue": queue, "probed_at": probed_at})
 
 
 def postpone(db: Session, execution_id: UUID, delay: timedelta) -> None:
-    """Look at a due execution again ``delay`` from now."""
-    query = "UPDATE workflow_executions SET due_at = clock_timestamp() + %s WHERE id = %s AND due_at IS NOT NULL"
-    _cursor(db).execute(query, (delay, execution_id))
+    """Look at an execution that is due, or has a timer to fire, again ``delay`` from now at the soonest."""
+    query = """
+        UPDATE workflow_executions
+        SET due_at = CASE WHEN due_at IS NOT NULL THEN clock_timestamp() + %(delay)s END,
+            wakes_at = CASE WHEN wakes_at IS NOT NULL THEN greatest(wakes_at, clock_timestamp() + %(delay)s) END
+        WHERE id = %(id)s"""
+    _cursor(db).execute(query, {"delay": delay, "id": execution_id})
 
 
 def held_keys(db: Session) -> frozenset[int]:

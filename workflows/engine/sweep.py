@@ -1,12 +1,16 @@
 """What beat calls: looks after executions that should have moved by now. Bounded; harmless if repeated."""
 
 import logging
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from time import monotonic
 from uuid import UUID
 
-from workflows.engine import store
+from sqlalchemy.orm import Session
+
+from workflows.engine import dispatch, store
 from workflows.engine.attempt import Clock
-from workflows.engine.events import ExecutionRedriven
+from workflows.engine.events import ExecutionRedriven, TimerFired
 from workflows.engine.progress import PATIENCE, Progress
 from workflows.engine.registry import Registry
 from zea.db import transaction
@@ -14,21 +18,77 @@ from zea.db import transaction
 log = logging.getLogger(__name__)
 
 BATCH = 200
+# How long one pass begins new batches while there is more to do.
+PASS_SECONDS = 4.0
 ACTOR = "sweep"
 LONGEST_PATIENCE = timedelta(minutes=5)
+# A publish is bounded to a second after its commit; what a probe overtakes by more than this is lost.
+PUBLISHING = timedelta(seconds=2)
+
+Find = Callable[[Session], list[UUID]]
+Take = Callable[[Session, UUID], store.Stored | None]
+Move = Callable[[Progress, Session], bool]
 
 
 def redrive(registry: Registry) -> int:
-    """Dispatch again what is due and not running; answers how many executions that were."""
+    """Dispatch again what was lost; answers how many executions that were.
+
+    Lost is what is due, not running, and was overtaken by a probe in its queue.
+    """
+    return _pass(
+        registry,
+        lambda db: store.due(db, registry.versions(), PUBLISHING, BATCH),
+        store.lock_if_due,
+        _redrive,
+    )
+
+
+def fire(registry: Registry) -> int:
+    """Let the timers whose moment has come fire; answers how many executions that moved."""
+    return _pass(registry, lambda db: store.awake(db, registry.versions(), BATCH), store.lock_if_awake, _fire)
+
+
+def probe(registry: Registry, interval: timedelta) -> int:
+    """Send a message through each queue that tells, when it is taken, how far the queue is worked off.
+
+    A queue is probed at most once in ``interval``, however many sweeps there are. Answers how many were sent.
+    """
+    sent = 0
+    for queue in registry.queues():
+        with transaction() as db:
+            if probed_at := store.probe(db, queue, interval):
+                dispatch.probe_after_commit(db, queue, probed_at)
+                sent += 1
+    return sent
+
+
+def probe_passed(queue: str, probed_at: datetime) -> None:
+    """A probe has come out of its queue: whatever was sent before it has, too."""
     with transaction() as db:
-        due = store.due(db, registry.versions(), BATCH)
-    return sum(_redrive_or_postpone(registry, execution_id) for execution_id in due)
+        store.probe_passed(db, queue, probed_at)
 
 
-def _redrive_or_postpone(registry: Registry, execution_id: UUID) -> bool:
+def _pass(registry: Registry, find: Find, take: Take, move: Move) -> int:
+    """Batch after batch, while there is more and time is left; each execution in a transaction of its own."""
+    moved, begun_at = 0, monotonic()
+    while True:
+        with transaction() as db:
+            found = find(db)
+        moved += sum(_move_or_postpone(registry, execution_id, take, move) for execution_id in found)
+        if len(found) < BATCH or monotonic() - begun_at > PASS_SECONDS:
+            return moved
+
+
+def _move_or_postpone(registry: Registry, execution_id: UUID, take: Take, move: Move) -> bool:
     """One bad row is put off alone; the others of the batch have their turn."""
     try:
-        return _redrive(registry, execution_id)
+        with transaction() as db:
+            execution = take(db, execution_id)
+            if execution is None:
+                return False
+            workflow = registry.get(execution.workflow, execution.version)
+            assert workflow is not None, "only executions of registered versions are found"
+            return move(Progress(db, workflow, execution, Clock(store.now(db)), ACTOR), db)
     except Exception:
         log.exception("execution %s could not be driven on; looking at it again in %s", execution_id, LONGEST_PATIENCE)
     with transaction() as db:
@@ -36,25 +96,33 @@ def _redrive_or_postpone(registry: Registry, execution_id: UUID) -> bool:
     return False
 
 
-def _redrive(registry: Registry, execution_id: UUID) -> bool:
-    with transaction() as db:
-        execution = store.lock_if_due(db, execution_id)
-        if execution is None:
-            return False
-        workflow = registry.get(execution.workflow, execution.version)
-        assert workflow is not None, "only registered versions are read as due"
-        progress = Progress(db, workflow, execution, Clock(store.now(db)), ACTOR)
-        held = store.held_keys(db)
-        idle = tuple(unit for unit in progress.moves if store.claim_key(execution_id, unit.name) not in held)
-        if not idle:
-            store.postpone(db, execution_id, PATIENCE)
-            return False
-        progress.add(ExecutionRedriven([unit.name for unit in idle]))
-        progress.record(patience_after(execution.dispatches + 1), execution.dispatches + 1)
-        progress.publish(idle)
-        return True
+def _redrive(progress: Progress, db: Session) -> bool:
+    execution = progress.execution
+    held = store.held_keys(db)
+    idle = tuple(unit for unit in progress.moves if store.claim_key(execution.id, unit.name) not in held)
+    if progress.moves and not idle:
+        store.postpone(db, execution.id, PATIENCE)
+        return False
+    dispatches = execution.dispatches + 1
+    progress.add(ExecutionRedriven([unit.name for unit in idle]))
+    # It is due, so something may run; where nothing may, what it comes to was not seen, and is decided now.
+    progress.conclude()
+    progress.record(patience_after(dispatches), dispatches=dispatches)
+    progress.publish(idle or progress.moves, dispatches=dispatches)
+    return True
+
+
+def _fire(progress: Progress, db: Session) -> bool:
+    now = store.now(db)
+    for timer, fires_at in sorted(progress.state.timers.items()):
+        if fires_at <= now:
+            progress.add(TimerFired(timer))
+    progress.conclude()
+    progress.record()
+    progress.publish(progress.new_moves)
+    return True
 
 
 def patience_after(dispatches: int) -> timedelta:
-    """5, 10, 20 … 300 seconds: a message that stands in a long line is not repeated for every pass of the sweep."""
+    """5, 10, 20 … 300 seconds: what is lost again and again is not sent in every pass of the sweep."""
     return min(PATIENCE * float(2 ** min(dispatches, 10)), LONGEST_PATIENCE)

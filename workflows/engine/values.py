@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from zea.errors import InvalidInput
@@ -75,6 +75,18 @@ def fields_of(record: type | None) -> tuple[Field, ...]:
 def is_record(candidate: object) -> bool:
     """Whether ``candidate`` is a frozen dataclass type."""
     return isinstance(candidate, type) and is_dataclass(candidate) and candidate.__dataclass_params__.frozen  # type: ignore[attr-defined]  # not in typeshed
+
+
+def hides_personal(type_: Any, *, within: bool = False) -> bool:
+    """Whether a personal value stands inside a value of this type, where it would not be kept apart."""
+    if within and any(isinstance(mark, PersonalMark) for mark in getattr(type_, "__metadata__", ())):
+        return True
+    return any(hides_personal(inner, within=True) for inner in (*get_args(type_), *_types_inside(type_)))
+
+
+def _types_inside(type_: Any) -> tuple[Any, ...]:
+    is_model = isinstance(type_, type) and (is_dataclass(type_) or issubclass(type_, BaseModel))
+    return tuple(get_type_hints(type_, include_extras=True).values()) if is_model else ()
 
 
 def encode(record_fields: tuple[Field, ...], record: object) -> Encoded:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.ZeaError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.Unreachable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
@@ -114,7 +115,7 @@ def _headers(error: errors.ZeaError) -> dict[str, str]:
             return {"WWW-Authenticate": "Bearer"}
         case errors.TooManyRequests():
             return {"Retry-After": str(max(1, round(error.retry_after)))}
-        case errors.Unreachable():
+        case errors.Unreachable() | errors.Busy():
             return RETRY_SOON
     return {}
 

@@ -18,7 +18,7 @@ from workflows.engine.store import Filter
 app = typer.Typer()
 client = ExecutionClient(registry)
 
-COLOURS = {"completed": "green", "failed": "red", "running": "yellow", "pending": "dim"}
+COLOURS = {"completed": "green", "failed": "red", "cancelled": "red", "pending": "dim", "skipped": "dim"}
 
 ExecutionId = Annotated[UUID, typer.Argument(metavar="ID", help="The execution's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -103,7 +103,7 @@ def steps_table(view: ExecutionView) -> Table:
 
 
 def coloured(status: str) -> str:
-    return f"[{COLOURS[status]}]{status}[/]"
+    return f"[{COLOURS.get(status, 'yellow')}]{status}[/]"
 
 
 def print_json(value: Any) -> None:

@@ -1,0 +1,151 @@
+"""What people do to an execution: cancel it, resume it, or run it anew. Each is a fact with its actor and reason."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from workflows.engine import store
+from workflows.engine.attempt import Clock
+from workflows.engine.definition import INPUT, Workflow
+from workflows.engine.events import Event, ExecutionResumed, ExecutionStarted, StepSkipped
+from workflows.engine.models import ENDED, ExecutionStatus, StepStatus
+from workflows.engine.planner import cancellation, done_before
+from workflows.engine.progress import PATIENCE, Progress
+from workflows.engine.registry import Registry
+from workflows.engine.start import Started
+from workflows.engine.state import State
+from zea.db import new_id
+from zea.errors import InvalidInput, NotFound, NotPossible
+
+# A step that runs alone holds its execution's row: a person waits this long for it.
+STEP_PATIENCE = timedelta(seconds=5)
+
+
+def cancel(db: Session, registry: Registry, execution_id: UUID, *, actor: str, reason: str) -> None:
+    """End an execution that has not ended; what was completed is undone.
+
+    Raises:
+        NotFound: there is no such execution.
+        NotPossible: it has ended, or is being undone already.
+        Busy: a step of it runs for longer than one waits here.
+    """
+    workflow, progress = _held(db, registry, execution_id, actor)
+    if progress.state.status is not ExecutionStatus.RUNNING:
+        raise NotPossible(f"{execution_id} is {progress.state.status} already: only what still runs can be cancelled.")
+    progress.end(cancellation(workflow, progress.state, actor, reason))
+    progress.record()
+    progress.publish(progress.moves)
+
+
+def resume(db: Session, registry: Registry, execution_id: UUID, *, actor: str, reason: str | None = None) -> None:
+    """Let a failed execution go on at what failed.
+
+    Raises:
+        NotFound: there is no such execution.
+        NotPossible: it has not failed, was refused, or was undone.
+    """
+    workflow, progress = _held(db, registry, execution_id, actor)
+    if obstacle := _obstacle_to_resume(progress.state):
+        raise NotPossible(f"{execution_id} {obstacle}")
+    progress.add(ExecutionResumed(_to_try_again(workflow, progress.state), reason))
+    progress.record()
+    progress.publish(progress.moves)
+
+
+def _obstacle_to_resume(state: State) -> str | None:
+    if state.status is not ExecutionStatus.FAILED:
+        return f"is {state.status}: only what has failed can be resumed."
+    if state.resumable:
+        return None
+    if state.compensating:
+        return "was undone when it failed: run it anew with rerun."
+    return "was refused, and whoever asked was told so: let them ask again."
+
+
+def _to_try_again(workflow: Workflow, state: State) -> list[str]:
+    """The failed steps or, once it compensates, the failed undos: what failed before that stays failed."""
+    undos = {step.name for undo in workflow.undos.values() for step in undo.steps}
+    failed = {name for name, step in state.steps.items() if step.status is StepStatus.FAILED}
+    return sorted(failed & undos if state.compensating else failed)
+
+
+def rerun(
+    db: Session,
+    registry: Registry,
+    execution_id: UUID,
+    *,
+    actor: str,
+    reason: str,
+    from_step: str | None = None,
+    new_execution_id: UUID | None = None,
+) -> Started:
+    """Begin a new execution with the inputs of one that has ended, linked to it.
+
+    Raises:
+        NotFound: there is no such execution.
+        InvalidInput: the workflow has no step ``from_step``.
+        NotPossible: it has not ended, its version is not known here, or what ``from_step`` builds on does not stand.
+    """
+    old = _known(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)
+    workflow = _workflow_of(registry, old)
+    if old.status not in ENDED:
+        raise NotPossible(f"{execution_id} is {old.status}: it can be run anew once it has ended.")
+    new = _insert(db, workflow, old, new_execution_id or new_id(), actor, from_step, reason)
+    progress = Progress(db, workflow, new, Clock(new.created_at), actor)
+    kept = _skip_to(from_step, workflow, old, progress) if from_step else []
+    store.copy_private(db, old.id, new.id, [INPUT, *kept])
+    progress.conclude()
+    progress.record()
+    progress.publish(progress.moves)
+    return Started(new.id)
+
+
+def _skip_to(from_step: str, workflow: Workflow, old: store.Stored, progress: Progress) -> list[str]:
+    """Take what stands before and beside ``from_step`` from the old execution; answers the names of those steps."""
+    unit = next((each for each in workflow.units if from_step in [step.name for step in each.steps]), None)
+    if unit is None:
+        raise InvalidInput(f"{workflow} has no step {from_step}.", "from_step")
+    kept = done_before(workflow.flow, old.current, unit)
+    for name in kept:
+        progress.add(StepSkipped(name, old.current.step(name).output))
+    if unit not in progress.moves:
+        raise NotPossible(f"In {old.id} not all stands that {from_step} builds on: run it anew from an earlier step.")
+    return kept
+
+
+def _insert(
+    db: Session,
+    workflow: Workflow,
+    old: store.Stored,
+    new_execution_id: UUID,
+    actor: str,
+    from_step: str | None,
+    reason: str,
+) -> store.Stored:
+    fact = ExecutionStarted(workflow.name, workflow.version, old.inputs, str(old.id), from_step, reason)
+    started = Event(1, old.created_at, actor, fact)
+    store.insert(db, workflow, new_execution_id, started, {}, None, store.Dispatched([], PATIENCE))
+    return _known(store.lock(db, new_execution_id), new_execution_id)
+
+
+def _held(db: Session, registry: Registry, execution_id: UUID, actor: str) -> tuple[Workflow, Progress]:
+    """The execution, its row held, ready to be moved on."""
+    execution = _known(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)
+    workflow = _workflow_of(registry, execution)
+    return workflow, Progress(db, workflow, execution, Clock(store.now(db)), actor)
+
+
+def _workflow_of(registry: Registry, execution: store.Stored) -> Workflow:
+    workflow = registry.get(execution.workflow, execution.version)
+    if workflow is None:
+        raise NotPossible(
+            f"{execution.workflow} version {execution.version} is not known here: use the release that runs it."
+        )
+    return workflow
+
+
+def _known(execution: store.Stored | None, execution_id: UUID) -> store.Stored:
+    if execution is None:
+        raise NotFound(f"There is no execution {execution_id}.")
+    return execution
