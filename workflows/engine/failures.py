@@ -5,13 +5,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from workflows.engine.values import without
 from zea.errors import Refusal, ZeaError
 
-# serialization failure, deadlock, lock not available, statement cancelled by its timeout
-TRANSIENT_STATES = {"40001", "40P01", "55P03", "57014"}
+# What passes: PostgreSQL's error code (its manual, appendix A) → the kind that is recorded.
+TRANSIENT_KINDS = {
+    "40001": "serialization_failure",
+    "40P01": "deadlock",
+    "55P03": "timeout",  # waiting for a lock
+    "57014": "timeout",  # of a statement
+    "25P03": "timeout",  # idle in its transaction
+    "25P04": "timeout",  # of the whole transaction
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,11 @@ def classify(error: Exception, private: Mapping[str, Any]) -> Failure:
     match error:
         case ZeaError():
             return Failure(error.kind, without(private, error.message), resumable=not isinstance(error, Refusal))
-        case DBAPIError():
-            return _of_database(error)
+        case DBAPIError(orig=psycopg.Error() as cause):
+            return _of_database(error, cause, is_lost=error.connection_invalidated)
+        # The engine's own statements come without SQLAlchemy's wrapping.
+        case psycopg.Error():
+            return _of_database(error, error, is_lost=_ends_connection(error))
     return _unexpected(error, private)
 
 
@@ -41,12 +52,18 @@ def _unexpected(error: Exception, private: Mapping[str, Any]) -> Failure:
     return Failure("unexpected_error", without(private, message), traceback=without(private, trace))
 
 
-def _of_database(error: DBAPIError) -> Failure:
+def _ends_connection(error: psycopg.Error) -> bool:
+    """Whether nothing was answered, or the server said that it is going away."""
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(("08", "57P"))
+
+
+def _of_database(error: Exception, cause: psycopg.Error, *, is_lost: bool) -> Failure:
     """The primary message only: detail and parameters quote the row, which may be personal."""
-    if error.connection_invalidated:
+    state = cause.sqlstate or ""
+    if state in TRANSIENT_KINDS:
+        return Failure(TRANSIENT_KINDS[state], f"{cause.diag.message_primary} ({state})", transient=True)
+    if is_lost:
         return Failure("connection_lost", "The connection to the database was lost.", transient=True)
-    state = getattr(error.orig, "sqlstate", None)
-    diagnostic = getattr(error.orig, "diag", None)
-    message = getattr(diagnostic, "message_primary", None) or type(error.orig).__name__
+    message = cause.diag.message_primary or type(cause).__name__
     where = "".join(traceback.format_tb(error.__traceback__))
-    return Failure("database_error", f"{message} ({state})", transient=state in TRANSIENT_STATES, traceback=where)
+    return Failure("database_error", f"{message} ({state})", traceback=where)
