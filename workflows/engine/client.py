@@ -1,5 +1,6 @@
 """The one door to executions, for the API, the command line and any other Python program."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -28,9 +29,12 @@ from workflows.engine.status import (
 from workflows.engine.store import Filter
 from zea import db as database
 from zea.cursors import to_cursor, to_position
-from zea.errors import NotFound
+from zea.errors import InvalidInput, NotFound
 
 POLL_SECONDS = 0.1
+LONGEST_REASON = 500
+# What no JSON in PostgreSQL can hold: NUL, and halves of characters, as from a terminal with another encoding.
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 Row = TypeVar("Row")
 
 
@@ -78,12 +82,14 @@ class ExecutionClient:
         """End an execution that has not ended; what was completed is undone. Answers how it stands then.
 
         Raises:
+            InvalidInput: the reason is blank, or longer than 500 characters.
             NotFound: there is no such execution.
             NotPossible: it has ended, or is being undone already.
             Busy: a step of it has been running for as long as one waits here (5 seconds).
         """
+        said = _said(reason)
         with nullcontext(db) if db else database.transaction() as handle:
-            interventions.cancel(handle, self.registry, execution_id, actor=actor, reason=reason)
+            interventions.cancel(handle, self.registry, execution_id, actor=actor, reason=said)
             return self._status(handle, execution_id)
 
     def resume(
@@ -92,11 +98,14 @@ class ExecutionClient:
         """Let a failed execution go on at what failed. Answers how it stands then.
 
         Raises:
+            InvalidInput: there is a reason, and it is blank, or longer than 500 characters.
             NotFound: there is no such execution.
             NotPossible: it has not failed, was refused, or was undone.
+            Busy: somebody else has been at it for as long as one waits here (5 seconds).
         """
+        said = None if reason is None else _said(reason)
         with nullcontext(db) if db else database.transaction() as handle:
-            interventions.resume(handle, self.registry, execution_id, actor=actor, reason=reason)
+            interventions.resume(handle, self.registry, execution_id, actor=actor, reason=said)
             return self._status(handle, execution_id)
 
     def rerun(
@@ -115,16 +124,18 @@ class ExecutionClient:
 
         Raises:
             NotFound: there is no such execution.
-            InvalidInput: the workflow has no step of that name.
+            InvalidInput: the workflow has no step of that name; the reason is blank, or longer than 500 characters.
             NotPossible: it has not ended, its version is unknown, or what ``from_step`` builds on does not stand.
+            Busy: somebody else has been at it for as long as one waits here (5 seconds).
         """
+        said = _said(reason)
         with nullcontext(db) if db else database.transaction() as handle:
             return interventions.rerun(
                 handle,
                 self.registry,
                 execution_id,
                 actor=actor,
-                reason=reason,
+                reason=said,
                 from_step=from_step,
                 new_execution_id=new_execution_id,
             )
@@ -177,7 +188,19 @@ class ExecutionClient:
             rows = store.executions(db, wanted or Filter(), limit + 1, to_position(cursor))
         last = rows[limit - 1] if len(rows) > limit else None
         next_cursor = to_cursor(last.created_at, last.id) if last else None
-        return ExecutionPage([summary_of(row) for row in rows[:limit]], next_cursor)
+        return ExecutionPage([self._summary(row) for row in rows[:limit]], next_cursor)
+
+    def _summary(self, row: store.Stored) -> ExecutionSummary:
+        known = self.registry.get(row.workflow, row.version) is not None
+        return summary_of(row, workflow_known=known)
+
+    def list_active_workflows(self, limit: int = 50, cursor: str | None = None) -> ExecutionPage:
+        """Executions that have not ended, newest first, ``limit`` at the most.
+
+        Raises:
+            InvalidInput: the cursor is none that an earlier page gave out.
+        """
+        return self.list_executions(Filter(active=True), limit, cursor)
 
     def events(self, execution_id: UUID, after: int = 0, limit: int | None = None) -> list[EventView]:
         """The execution's events past position ``after``, oldest first.
@@ -192,6 +215,20 @@ class ExecutionClient:
     def close(self) -> None:
         """Give back this process's database connections; the client opens new ones when it is used again."""
         database.close_connections()
+
+
+def _said(reason: str) -> str:
+    """The reason, without the space around it.
+
+    Raises:
+        InvalidInput: nothing, too much, or what cannot be stored was said.
+    """
+    said = reason.strip()
+    if not 1 <= len(said) <= LONGEST_REASON:
+        raise InvalidInput(f"Say why, in 1 to {LONGEST_REASON} characters.", "reason")
+    if UNSTORABLE.search(said):
+        raise InvalidInput("The reason holds characters that cannot be stored: write it as UTF-8 text.", "reason")
+    return said
 
 
 def _found(row: Row | None, execution_id: UUID) -> Row:

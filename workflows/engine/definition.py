@@ -81,8 +81,9 @@ def undo_name(name: str) -> str:
 
 
 def limit_of(unit: Unit) -> timedelta:
-    """How long one attempt of the unit may take before the database ends it."""
-    return _stated_time(unit) or STEP_TIMEOUT
+    """How long one attempt may take before the database ends it; the steps that state nothing share a default."""
+    states_all = all(each.timeout for each in unit.steps)
+    return _stated_time(unit) + (timedelta() if states_all else STEP_TIMEOUT)
 
 
 def is_long(unit: Unit) -> bool:

@@ -21,7 +21,7 @@ class _Walk(NamedTuple):
 
 def next_moves(workflow: Workflow, state: State) -> tuple[Unit, ...]:
     """The units that may run now, in flow order; while it compensates one undo, that of what was completed last."""
-    return tuple(unit for unit in _open(workflow, state) if unit.name not in state.timers)
+    return tuple(unit for unit in open_units(workflow, state) if unit.name not in state.timers)
 
 
 def status_of(workflow: Workflow, state: State) -> ExecutionStatus:
@@ -30,7 +30,8 @@ def status_of(workflow: Workflow, state: State) -> ExecutionStatus:
     return ExecutionStatus.SLEEPING if asleep else state.status
 
 
-def _open(workflow: Workflow, state: State) -> tuple[Unit, ...]:
+def open_units(workflow: Workflow, state: State) -> tuple[Unit, ...]:
+    """The units whose turn it is, in flow order: those that may run, and those that wait for their moment."""
     match state.status:
         case ExecutionStatus.RUNNING:
             return _walk(workflow.flow, state).open

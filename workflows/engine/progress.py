@@ -66,6 +66,10 @@ class Progress:
         earlier = {unit.name for unit in next_moves(self._workflow, self.before)}
         return tuple(unit for unit in self.moves if unit.name not in earlier)
 
+    def queue_of(self, unit: Unit) -> str:
+        """The queue that the unit's message goes to."""
+        return dispatch.queue_of(self._workflow.task_name(unit))
+
     def record(self, patience: timedelta = PATIENCE, delay: timedelta = timedelta(), dispatches: int = 0) -> None:
         """Write the events and the row; ``due_at`` is ``delay`` and ``patience`` from now while something may run."""
         moves = self.moves

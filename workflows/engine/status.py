@@ -52,12 +52,24 @@ class TimerView:
 
 
 @dataclass(frozen=True, slots=True)
+class CancellationView:
+    """Who cancelled an execution, and why; there from the moment when they did."""
+
+    cancelled_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionView:
-    """One execution. ``current_step_index`` counts from 0; ``progress_percentage`` is completed steps over all."""
+    """One execution. ``current_step_index`` counts from 0; ``progress_percentage`` is completed steps over all.
+
+    ``workflow_known`` says whether this process knows that version, so that it can cancel, resume or rerun it.
+    """
 
     execution_id: UUID
     workflow_name: str
     workflow_version: int
+    workflow_known: bool
     status: str
     subject: str | None
     started_by: str
@@ -72,6 +84,7 @@ class ExecutionView:
     inputs: Json
     output: Json
     error: ErrorStatus | None
+    cancellation: CancellationView | None
     timers: list[TimerView]
     resumable: bool
     rerun_of: UUID | None
@@ -92,11 +105,12 @@ STANDING = TypeAdapter(Standing)
 
 @dataclass(frozen=True, slots=True)
 class ExecutionSummary:
-    """One line of a list of executions."""
+    """One line of a list of executions. ``workflow_known`` says whether this process knows that version."""
 
     execution_id: UUID
     workflow_name: str
     workflow_version: int
+    workflow_known: bool
     status: str
     subject: str | None
     started_by: str
@@ -129,6 +143,7 @@ def view_of(workflow: Workflow | None, row: store.Stored, now: datetime, held: f
         execution_id=row.id,
         workflow_name=row.workflow,
         workflow_version=row.version,
+        workflow_known=workflow is not None,
         status=row.status,
         subject=row.subject,
         started_by=row.started_by,
@@ -143,6 +158,7 @@ def view_of(workflow: Workflow | None, row: store.Stored, now: datetime, held: f
         inputs=_shown(row.inputs),
         output=_shown(row.output),
         error=_error(state.error),
+        cancellation=_cancellation(state),
         timers=[
             TimerView(name, fires_at, max(0.0, (fires_at - now).total_seconds()))
             for name, fires_at in sorted(state.timers.items())
@@ -166,11 +182,12 @@ def of_announcement(announcement: bytes) -> Standing:
     return STANDING.validate_json(announcement)
 
 
-def summary_of(row: store.Stored) -> ExecutionSummary:
+def summary_of(row: store.Stored, *, workflow_known: bool) -> ExecutionSummary:
     return ExecutionSummary(
         execution_id=row.id,
         workflow_name=row.workflow,
         workflow_version=row.version,
+        workflow_known=workflow_known,
         status=row.status,
         subject=row.subject,
         started_by=row.started_by,
@@ -225,6 +242,11 @@ def _step_status(step: StepState, unit: str, state: State, running: set[str]) ->
 
 def _error(problem: Problem | None) -> ErrorStatus | None:
     return ErrorStatus(problem.kind, problem.message, problem.traceback) if problem else None
+
+
+def _cancellation(state: State) -> CancellationView | None:
+    found = state.cancellation
+    return CancellationView(found.actor, found.reason) if found else None
 
 
 def _shown(values: Json) -> Json:

@@ -19,10 +19,10 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from workflows.engine.definition import Unit, Workflow
+from workflows.engine.definition import Workflow
 from workflows.engine.events import Event
-from workflows.engine.models import ExecutionStatus
-from workflows.engine.planner import DONE, next_moves, status_of
+from workflows.engine.models import ENDED, ExecutionStatus
+from workflows.engine.planner import DONE, open_units, status_of
 from workflows.engine.state import Cancellation, Problem, State, StepState, Tries, output_of, subject_of
 from workflows.engine.values import Json
 from zea.db import SAVEPOINT, driver_connection
@@ -148,9 +148,12 @@ HELD_KEYS = """
         SELECT oid FROM pg_database WHERE datname = current_database()
     )"""
 
+ACTIVE = ", ".join(f"'{status}'" for status in ExecutionStatus if status not in ENDED)
+# What is active is named by its statuses, because those are indexed: however many have ended, it costs what is active.
 LIST = f"""
     SELECT {COLUMNS} FROM workflow_executions
     WHERE (%(status)s::text IS NULL OR status = %(status)s)
+      AND (NOT %(active)s::boolean OR status IN ({ACTIVE}))
       AND (%(workflow)s::text IS NULL OR workflow = %(workflow)s)
       AND (%(subject)s::text IS NULL OR subject = %(subject)s)
       AND (%(error_kind)s::text IS NULL OR error ->> 'kind' = %(error_kind)s)
@@ -344,7 +347,6 @@ def insert(
     """Write a new execution with its first event; False if its start key is taken."""
     row = started.to_row()
     state = State(inputs=row["data"]["inputs"])
-    moves = next_moves(workflow, state)
     arguments = {
         "id": execution_id,
         "workflow": workflow.name,
@@ -353,7 +355,7 @@ def insert(
         "start_key": start_key,
         "started_by": started.actor,
         "inputs": Jsonb(state.inputs),
-        "current_step": _current_step(moves),
+        "current_step": _current_step(workflow, state),
         "total_steps": len(workflow.steps),
         "rerun_of": row["data"]["rerun_of"],
         "patience": dispatched.patience,
@@ -395,7 +397,6 @@ def record(
 
 def summary(workflow: Workflow, state: State) -> Json:
     """The columns of the execution row that follow from its events."""
-    moves = next_moves(workflow, state)
     error = state.error
     return {
         "status": status_of(workflow, state),
@@ -411,7 +412,7 @@ def summary(workflow: Workflow, state: State) -> Json:
             "traceback": error.traceback,
             "resumable": state.resumable,
         },
-        "current_step": _current_step(moves),
+        "current_step": _current_step(workflow, state),
         "completed_steps": sum(state.step(step.name).status in DONE for step in workflow.steps),
         "position": state.position,
         "epoch": state.epoch,
@@ -420,8 +421,8 @@ def summary(workflow: Workflow, state: State) -> Json:
     }
 
 
-def _current_step(moves: Sequence[Unit]) -> str | None:
-    return moves[0].steps[0].name if moves else None
+def _current_step(workflow: Workflow, state: State) -> str | None:
+    return next((unit.steps[0].name for unit in open_units(workflow, state)), None)
 
 
 def keep_private(db: Session, execution_id: UUID, private: Mapping[str, Any]) -> None:
@@ -465,7 +466,10 @@ def events(db: Session, execution_id: UUID, after: int = 0, limit: int | None = 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which executions to list; None means any. ``since`` is inclusive, ``before`` exclusive."""
+    """Which executions to list; None means any. ``since`` is inclusive, ``before`` exclusive.
+
+    ``active`` leaves out those that have ended.
+    """
 
     status: str | None = None
     workflow: str | None = None
@@ -473,6 +477,7 @@ class Filter:
     error_kind: str | None = None
     since: datetime | None = None
     before: datetime | None = None
+    active: bool = False
 
 
 def executions(db: Session, wanted: Filter, limit: int, after: tuple[datetime, UUID] | None) -> list[Stored]:
@@ -488,6 +493,14 @@ def due(db: Session, versions: Iterable[tuple[str, int]], publishing: timedelta,
     ``publishing`` is how long after its commit a message may have come into its queue.
     """
     return _ids(db, DUE, versions, limit, publishing=publishing)
+
+
+def overtaken_queues(db: Session, execution_id: UUID, publishing: timedelta) -> frozenset[str]:
+    """The queues of what an execution has dispatched through which a later probe has come."""
+    query = """
+        SELECT queue FROM workflow_executions JOIN workflow_queues ON queue = ANY (queues)
+        WHERE id = %s AND passed_at > dispatched_at + %s"""
+    return frozenset(row["queue"] for row in _cursor(db).execute(query, (execution_id, publishing)))
 
 
 def awake(db: Session, versions: Iterable[tuple[str, int]], limit: int) -> list[UUID]:

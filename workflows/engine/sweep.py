@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from workflows.engine import dispatch, store
 from workflows.engine.attempt import Clock
+from workflows.engine.definition import Unit
 from workflows.engine.events import ExecutionRedriven, TimerFired
 from workflows.engine.progress import PATIENCE, Progress
 from workflows.engine.registry import Registry
@@ -98,18 +99,25 @@ def _move_or_postpone(registry: Registry, execution_id: UUID, take: Take, move: 
 
 def _redrive(progress: Progress, db: Session) -> bool:
     execution = progress.execution
-    held = store.held_keys(db)
-    idle = tuple(unit for unit in progress.moves if store.claim_key(execution.id, unit.name) not in held)
-    if progress.moves and not idle:
+    lost = _lost(progress, db)
+    if progress.moves and not lost:
         store.postpone(db, execution.id, PATIENCE)
         return False
     dispatches = execution.dispatches + 1
-    progress.add(ExecutionRedriven([unit.name for unit in idle]))
+    progress.add(ExecutionRedriven([unit.name for unit in lost]))
     # It is due, so something may run; where nothing may, what it comes to was not seen, and is decided now.
     progress.conclude()
     progress.record(patience_after(dispatches), dispatches=dispatches)
-    progress.publish(idle or progress.moves, dispatches=dispatches)
+    progress.publish(lost or progress.moves, dispatches=dispatches)
     return True
+
+
+def _lost(progress: Progress, db: Session) -> tuple[Unit, ...]:
+    """What may run, is not running, and does not wait in line either."""
+    held = store.held_keys(db)
+    overtaken = store.overtaken_queues(db, progress.execution.id, PUBLISHING)
+    idle = (unit for unit in progress.moves if store.claim_key(progress.execution.id, unit.name) not in held)
+    return tuple(unit for unit in idle if not overtaken or progress.queue_of(unit) in overtaken)
 
 
 def _fire(progress: Progress, db: Session) -> bool:

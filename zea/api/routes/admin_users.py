@@ -4,17 +4,17 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import BaseModel
 
 from zea.accounts import service
 from zea.accounts.models import Role, User
 from zea.accounts.schemas import Me, NewUser
+from zea.api import routing
 from zea.api.deps import Admin, Db, IdempotencyKey
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.paging import Page, Paging, page
 
-router = APIRouter(prefix="/api/admin/users", tags=["admin"])
+router = routing.router("/api/admin/users", "admin")
 
 
 class UserCreated(BaseModel):

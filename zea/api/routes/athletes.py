@@ -2,14 +2,14 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import BaseModel
 
 from zea.accounts import service
 from zea.accounts.schemas import Profile
+from zea.api import routing
 from zea.api.deps import Athlete, Db
 
-router = APIRouter(prefix="/api/athletes", tags=["athletes"])
+router = routing.router("/api/athletes", "athletes")
 
 
 class SavedProfile(BaseModel):

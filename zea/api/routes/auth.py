@@ -3,12 +3,13 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import BaseModel, Field
 
 from zea.accounts import passwords, service
 from zea.accounts.schemas import Registration, TokenPair
+from zea.api import routing
 from zea.api.deps import ClientAddress, Db, IdempotencyKey
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.limits import record_failure, refuse_after_failures
@@ -16,7 +17,7 @@ from zea.api.schemas import Request
 from zea.db import transaction
 from zea.errors import Unauthenticated
 
-router = APIRouter(prefix="/api/auth", tags=["auth"])
+router = routing.router("/api/auth", "auth")
 
 WELCOME = {
     "es": "Tu cuenta está lista. Completa tu perfil para reservar.",

@@ -3,16 +3,18 @@
 from typing import Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from workflows.booking_request import BookingRequest, booking_request
+from workflows.engine.models import ENDED
 from workflows.engine.status import Standing
 from zea import errors
 from zea.accounts import service as accounts
 from zea.accounts.tokens import Identity
+from zea.api import routing
 from zea.api.deps import AthleteIdentity, IdempotencyKey
 from zea.api.executions import PreferredWait, Waiting, client
 from zea.api.idempotency import KeyedRequest, claim
@@ -20,7 +22,7 @@ from zea.api.schemas import AwareDatetime, Request
 from zea.bookings.models import BookingStatus
 from zea.db import new_id, transaction
 
-router = APIRouter(prefix="/api/bookings", tags=["bookings"])
+router = routing.router("/api/bookings", "bookings")
 
 LONGEST_NOTES = 2000
 
@@ -81,14 +83,18 @@ def _begin(booking: NewBooking, athlete: Identity, key: str | None, execution_id
 
 def _is_decided(standing: Standing) -> bool:
     """Once confirmed a booking stands: telling coach and athlete does not delay the answer."""
-    return standing.status == "failed" or standing.output.get("status") == BookingStatus.CONFIRMED
+    return standing.status in ENDED or _is_confirmed(standing)
+
+
+def _is_confirmed(standing: Standing) -> bool:
+    return bool(standing.output.get("status") == BookingStatus.CONFIRMED)
 
 
 def _answer(standing: Standing) -> Response:
-    if standing.error is not None:
-        raise errors.told(standing.error.kind, standing.error.message)
     execution_id = standing.execution_id
-    if not _is_decided(standing):
+    if not _is_confirmed(standing):
+        if standing.error is not None:
+            raise errors.told(standing.error.kind, standing.error.message)
         accepted = AcceptedBooking(execution_id=execution_id).model_dump(mode="json")
         return JSONResponse(accepted, 202, headers={"Location": f"/api/executions/{execution_id}"})
     confirmed = ConfirmedBooking(

@@ -3,9 +3,10 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from zea.accounts.models import Role
+from zea.api import routing
 from zea.api.deps import CurrentUser, Db
 from zea.api.paging import Page, Paging, page
 from zea.api.schemas import AwareDatetime
@@ -13,7 +14,7 @@ from zea.bookings import service
 from zea.bookings.models import Booking, BookingStatus
 from zea.bookings.schemas import BookingView
 
-router = APIRouter(prefix="/api/bookings", tags=["bookings"])
+router = routing.router("/api/bookings", "bookings")
 
 From = Annotated[AwareDatetime | None, Query(alias="from", description="the earliest start")]
 To = Annotated[AwareDatetime | None, Query(alias="to", description="starts before this")]

@@ -3,10 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from zea.accounts.models import User
+from zea.api import routing
 from zea.api.deps import Coach, CurrentUser, Db, IdempotencyKey
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.paging import Page, Paging, page
@@ -16,7 +17,7 @@ from zea.availability.models import Slot
 from zea.availability.schemas import CoachView, SlotView
 from zea.availability.service import MAXIMUM_SLOTS, Period
 
-router = APIRouter(prefix="/api/coaches", tags=["coaches"])
+router = routing.router("/api/coaches", "coaches")
 
 From = Annotated[AwareDatetime | None, Query(alias="from", description="now, unless given")]
 To = Annotated[AwareDatetime | None, Query(alias="to", description="not included")]

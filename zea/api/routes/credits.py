@@ -3,9 +3,9 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import BaseModel, Field, StringConstraints
 
+from zea.api import routing
 from zea.api.deps import Admin, Athlete, Db, IdempotencyKey
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.paging import Page, Paging, page
@@ -15,7 +15,7 @@ from zea.credits.models import LedgerEntry
 from zea.credits.schemas import LedgerEntryView
 from zea.credits.service import MAXIMUM_CHANGE
 
-router = APIRouter(prefix="/api", tags=["credits"])
+router = routing.router("/api", "credits")
 
 
 class MyCredits(Page[LedgerEntryView]):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
@@ -13,14 +13,15 @@ from workflows.engine.models import ExecutionStatus
 from workflows.engine.status import ErrorStatus, EventView, ExecutionSummary, ExecutionView
 from workflows.engine.store import Filter
 from zea.accounts.models import Role, User
+from zea.api import routing
 from zea.api.deps import Admin, CurrentUser, Db
 from zea.api.executions import Executions
 from zea.api.paging import Page, Paging
 from zea.api.schemas import AwareDatetime
 from zea.bookings import service as bookings
-from zea.errors import NotFound
+from zea.errors import Conflict, NotFound, told
 
-router = APIRouter(prefix="/api/executions", tags=["executions"])
+router = routing.router("/api/executions", "executions")
 
 HIDDEN = NotFound("There is no such execution, or none that you may see.")
 
@@ -50,11 +51,18 @@ def list_executions(
     return Page(items=found.items, next_cursor=found.next_cursor)
 
 
+@router.get("/active")
+def list_active_executions(_: Admin, executions: Executions, paging: Paging) -> Page[ExecutionSummary]:
+    """Executions that have not ended, newest first."""
+    found = executions.list_active_workflows(paging.limit, paging.cursor)
+    return Page(items=found.items, next_cursor=found.next_cursor)
+
+
 @router.get("/{execution_id}")
 def get_execution(execution_id: UUID, user: CurrentUser, executions: Executions, db: Db) -> ExecutionView:
     """One execution; parties see its statuses, admins also its values and errors."""
     view = _visible(executions, execution_id, user, db)
-    return view if user.role == Role.ADMIN else _for_party(view)
+    return view if user.role == Role.ADMIN else _for_party(view, user)
 
 
 @router.get("/{execution_id}/events")
@@ -66,10 +74,10 @@ def get_events(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[int, Query(ge=0, description="the next_cursor of the page before")] = 0,
 ) -> EventPage:
-    """What happened, oldest first; parties see what and when, admins also the data."""
+    """What happened, oldest first; parties see what and when, admins also by whom and the data."""
     _visible(executions, execution_id, user, db)
     found = executions.events(execution_id, after=cursor, limit=limit + 1)
-    shown = [event if user.role == Role.ADMIN else replace(event, data={}) for event in found[:limit]]
+    shown = [event if user.role == Role.ADMIN else _event_for_party(event, user) for event in found[:limit]]
     return EventPage(items=shown, next_cursor=str(shown[-1].position) if len(found) > limit else None)
 
 
@@ -98,13 +106,31 @@ def _is_party(db: Session, booking_id: UUID, user: User) -> bool:
     return True
 
 
-def _for_party(view: ExecutionView) -> ExecutionView:
-    """Statuses only, and why it was refused, which the party was told anyway."""
-    steps = [replace(step, output={}, error=_refusal(view, step.error)) for step in view.steps]
-    return replace(view, steps=steps, inputs={}, output={}, error=_refusal(view, view.error))
+def _for_party(view: ExecutionView, user: User) -> ExecutionView:
+    """Statuses only, and why it was refused."""
+    steps = [replace(step, output={}, error=_error_for_party(step.error)) for step in view.steps]
+    return replace(
+        view,
+        steps=steps,
+        inputs={},
+        output={},
+        error=_error_for_party(view.error),
+        # What an admin says of it is for admins.
+        cancellation=None,
+        started_by=_actor_for_party(view.started_by, user),
+    )
 
 
-def _refusal(view: ExecutionView, error: ErrorStatus | None) -> ErrorStatus | None:
-    if error is None or view.resumable:
-        return None
-    return replace(error, traceback=None)
+def _event_for_party(event: EventView, user: User) -> EventView:
+    return replace(event, data={}, actor=_actor_for_party(event.actor, user))
+
+
+def _actor_for_party(actor: str, user: User) -> str:
+    """Which machines there are and who runs them is nothing to a party: ``worker``, ``cli``, another ``user``."""
+    return actor if actor == f"user:{user.id}" else actor.partition(":")[0]
+
+
+def _error_for_party(error: ErrorStatus | None) -> ErrorStatus | None:
+    """What whoever asked for it is told anyway: a refusal, or that it was cancelled."""
+    said = error and told(error.kind, error.message)
+    return ErrorStatus(said.kind, said.message, None) if isinstance(said, Conflict) else None

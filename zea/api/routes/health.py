@@ -7,18 +7,17 @@ from typing import Literal
 import anyio
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from fastapi import APIRouter
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import SQLAlchemyError
 
 from zea import config, db
-from zea.api import limits
+from zea.api import limits, routing
 from zea.errors import Unreachable
 from zea.stack.schema import migrations
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = routing.router("/health", "health")
 
 PATIENCE = 1.0  # seconds for each check
 # Threads of their own: checks that hang must not take those that serve requests, nor ever be more than a few.

@@ -1,12 +1,11 @@
 """A person's own account."""
 
-from fastapi import APIRouter
-
 from zea.accounts import service
 from zea.accounts.schemas import Me, UserChanges
+from zea.api import routing
 from zea.api.deps import CurrentUser, Db
 
-router = APIRouter(prefix="/api/me", tags=["me"])
+router = routing.router("/api/me", "me")
 
 
 @router.get("")

@@ -2,15 +2,14 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter
-
+from zea.api import routing
 from zea.api.deps import CurrentUser, Db
 from zea.api.paging import Page, Paging, page
 from zea.notifications import service
 from zea.notifications.models import Notification
 from zea.notifications.schemas import NotificationView
 
-router = APIRouter(prefix="/api/me/notifications", tags=["notifications"])
+router = routing.router("/api/me/notifications", "notifications")
 
 
 @router.get("")
