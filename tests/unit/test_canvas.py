@@ -1,6 +1,7 @@
 """Messages carry ids, chains end where units run side by side, and what a chain carries can be told from it."""
 
 import json
+from dataclasses import replace
 from uuid import UUID
 
 from celery.canvas import Signature
@@ -76,3 +77,15 @@ def test_what_a_chain_carries_is_its_next_link() -> None:
     rest = json.loads(json.dumps(signature.tasks[1:]))[::-1]
     assert carried(rest) == {"flow.b"}
     assert carried(None) == carried([]) == frozenset()
+
+
+def test_what_is_dispatched_again_says_so_and_what_follows_it_does_not() -> None:
+    workflow = define(named("a"), named("b"))
+    signature = canvas(workflow, workflow.units[:1], EXECUTION, epoch=3, dispatches=2)
+    assert signature is not None
+    assert [link["args"] for link in signature.tasks] == [(str(EXECUTION), 3, 2), (str(EXECUTION), 3)]
+
+
+def test_an_undo_is_sent_alone() -> None:
+    undone = replace(named("a"), undo=replace(named("undo_a"), undoes="a"))
+    assert outline_from("undo_a", undone, named("b")) == "undo_a"

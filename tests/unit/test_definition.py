@@ -1,11 +1,13 @@
 """A definition that cannot work is refused when it is imported, and the error names what is wrong."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from workflows.engine.definition import Node, Workflow, atomic, parallel, step
+from workflows.engine.definition import Node, Workflow, atomic, is_long, limit_of, parallel, step
+from workflows.engine.policy import STEP_TIMEOUT, Retry
 from workflows.engine.values import Personal
 from zea.context import StepContext
 from zea.errors import DefinitionError
@@ -120,3 +122,102 @@ def test_the_fingerprint_follows_the_shape_and_nothing_else() -> None:
     assert one.fingerprint == define(step(price_order), step(ship)).fingerprint
     assert one.fingerprint != define(step(price_order), step(invoice)).fingerprint
     assert one.fingerprint != define(atomic(step(price_order), step(ship))).fingerprint
+
+
+def unship(db: Db, *, price: int, ctx: StepContext) -> None: ...
+
+
+def unprice(db: Db, *, number: int, price: int) -> None: ...
+
+
+def test_an_undo_takes_what_its_step_took_and_returned() -> None:
+    workflow = define(atomic(step(price_order, undo=unprice), step(discount)), step(ship, undo=unship))
+    assert workflow.sources["undo_price_order"] == {"number": "input", "price": "price_order"}
+    assert workflow.sources["undo_ship"] == {"price": "discount"}
+    assert [(undo.name, [each.name for each in undo.steps]) for undo in workflow.undos.values()] == [
+        ("undo_price_order_to_discount", ["undo_price_order"]),
+        ("undo_ship", ["undo_ship"]),
+    ]
+    assert {"undo_ship", "undo_price_order_to_discount"} <= workflow.alone
+
+
+def test_the_undos_of_a_block_are_one_unit_the_last_steps_first() -> None:
+    workflow = define(atomic(step(price_order, undo=unprice), step(discount), step(ship, undo=unship)))
+    (undo,) = workflow.undos.values()
+    assert [each.name for each in undo.steps] == ["undo_ship", "undo_price_order"]
+    assert workflow.unit("undo_price_order_to_ship") is undo
+
+
+def test_an_undo_that_takes_what_is_not_there_or_returns_something_is_refused() -> None:
+    def takes_more(db: Db, *, parcel: int) -> None: ...
+
+    with pytest.raises(DefinitionError, match="step undo_ship takes parcel, which nothing before it returns"):
+        define(step(price_order), step(ship, undo=takes_more))
+    with pytest.raises(DefinitionError, match="its undo price_order must return None"):
+        step(ship, undo=price_order)
+
+
+def test_a_step_may_not_be_called_like_the_undo_of_another() -> None:
+    def undo_ship(db: Db) -> None: ...
+
+    with pytest.raises(DefinitionError, match="two steps are named undo_ship"):
+        define(step(price_order), step(ship, undo=unship), step(undo_ship))
+
+
+def test_a_policy_that_cannot_be_is_refused() -> None:
+    for policy, complaint in [
+        ({"attempts": 0}, "at least 1"),
+        ({"first_delay": timedelta()}, "longer than nothing"),
+        ({"longest_delay": timedelta(seconds=-1)}, "longer than nothing"),
+    ]:
+        with pytest.raises(DefinitionError, match=complaint):
+            Retry(**policy)  # type: ignore[arg-type]  # values of several types
+    with pytest.raises(DefinitionError, match="timeout must be longer than nothing"):
+        step(price_order, timeout=timedelta())
+
+
+def test_delays_double_up_to_the_longest_and_differ_by_a_quarter_at_most() -> None:
+    retry = Retry(first_delay=timedelta(seconds=1), longest_delay=timedelta(seconds=10))
+    for failures, nominal in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (500, 10)]:
+        for _ in range(20):
+            assert 0.75 * nominal <= retry.delay_after(failures).total_seconds() <= 1.25 * nominal
+    assert len({retry.delay_after(1) for _ in range(20)}) > 1
+
+
+def test_a_unit_may_take_as_long_as_its_steps_state_together() -> None:
+    short, long = step(price_order, timeout=timedelta(seconds=4)), step(discount, timeout=timedelta(seconds=7))
+    assert limit_of(step(price_order)) == STEP_TIMEOUT
+    assert limit_of(short) == timedelta(seconds=4)
+    assert limit_of(atomic(short, long)) == timedelta(seconds=11)
+    assert limit_of(atomic(short, step(discount))) == STEP_TIMEOUT + timedelta(seconds=4)
+    assert [is_long(unit) for unit in (short, long, atomic(short, long), step(ship))] == [False, False, True, False]
+
+
+@dataclass(frozen=True)
+class Envelope:
+    letters: list[Personal[str]]
+
+
+@dataclass(frozen=True)
+class Parcel:
+    order: Order
+
+
+def test_a_personal_value_inside_another_value_is_refused() -> None:
+    """It would be stored with the rest of it, where it can never be erased."""
+
+    def open_envelope(db: Db) -> Envelope: ...
+    def open_parcel(db: Db) -> Parcel: ...
+
+    for function, name in [(open_envelope, "letters"), (open_parcel, "order")]:
+        with pytest.raises(DefinitionError, match=f"a part of {name} is personal"):
+            step(function)
+    with pytest.raises(DefinitionError, match="a part of letters is personal"):
+        Workflow(name="test.Post", version=1, input=Envelope, flow=[step(price_order)])
+
+
+def test_the_fingerprint_covers_undos_but_not_patience() -> None:
+    plain = define(step(price_order), step(ship))
+    patient = define(step(price_order, retry=Retry(attempts=9), timeout=timedelta(minutes=1)), step(ship))
+    assert plain.fingerprint == patient.fingerprint
+    assert plain.fingerprint != define(step(price_order), step(ship, undo=unship)).fingerprint

@@ -1,5 +1,5 @@
 """The durable layer over Celery; it knows nothing of sport.
 
 Read it in the order in which an execution meets it:
-definition, events, state, planner, canvas, runner, dispatch, sweep.
+definition, policy, events, state, planner, start, canvas, dispatch, runner, attempt, progress, sweep, interventions.
 """
