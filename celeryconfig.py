@@ -7,21 +7,24 @@ broker_url = config.redis_url()
 result_backend = "disabled://"
 task_ignore_result = True
 
-# A publish is bounded to a second in every failure: the outbox (workflow_executions.due_at) repeats what was not sent.
+# A publish is bounded to a second in every failure, by being tried once and not waited for longer than it should take:
+# the outbox (workflow_executions.due_at) repeats what was not sent. Workers look for a lost broker by rules of their
+# own, see tasks/consumer.py.
 task_publish_retry = False
 broker_transport_options = {
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0.1,
-    "interval_max": 0.1,
+    "max_retries": 0,
     "socket_connect_timeout": 0.3,
     "socket_timeout": 0.4,
     "socket_keepalive": True,
     "retry_on_timeout": False,
     "queue_order_strategy": "priority",
 }
+# As many as a process has threads that publish (zea.db.POOL_SIZE): none waits for another's turn to be told no.
+broker_pool_limit = 20
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# A broker that is full, or cannot write to its disk, refuses: the worker tries again instead of ending.
+broker_channel_error_retry = True
 
 # A message is acknowledged when its work is committed; a second delivery finds the step done and changes nothing.
 task_acks_late = True
@@ -43,7 +46,7 @@ task_routes = {
 
 # Flower shows what runs. Events for what is sent would double a publish's cost, and a request waits for its publish.
 worker_send_task_events = True
-worker_consumer = "tasks.consumer:BatchingConsumer"
+worker_consumer = "tasks.consumer:PromptConsumer"
 task_send_sent_event = False
 
 timezone = "UTC"

@@ -22,12 +22,22 @@ def log_each_task_once(**_: Any) -> None:
 
 @worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def check_definitions(**_: Any) -> None:
-    """A worker whose definitions are not the registered ones does not start: it would finish executions wrongly."""
+    """A worker whose definitions are not the registered ones does not start: it would finish executions wrongly.
+
+    One that cannot find out, such as while the database is away, ends as well, and whoever supervises it starts it
+    again. Celery would log any other exception of this function, and have the worker run unchecked.
+    """
     try:
         with db.transaction() as handle:
             registry.verify(handle)
     except ZeaError as error:
         sys.exit(f"zea: {error.message}")
+    except Exception as error:
+        sys.exit(f"zea: the definitions cannot be compared with the registered ones: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types

@@ -36,6 +36,10 @@ def _forget() -> None:
 
 @pytest.fixture(scope="session")
 def template(servers: EmbeddedServers) -> str:
+    return migrated_template(servers)
+
+
+def migrated_template(servers: EmbeddedServers) -> str:
     """The name of a database with the schema that the migrations make."""
     with pytest.MonkeyPatch.context() as environment:
         _use(environment, DATABASE_URL=servers.create_database(TEMPLATE), REDIS_URL=servers.redis_url)

@@ -14,6 +14,7 @@
     │   ├── SlotOverlap
     │   ├── IdempotencyKeyReused
     │   ├── NotPossible             what is asked for does not fit how the execution stands
+    │   ├── Cancelled               somebody ended the execution before it was done
     │   └── Refusal                 a business "no" that ends an execution; never resumed
     │       ├── SlotUnavailable
     │       ├── InsufficientCredits
@@ -136,6 +137,12 @@ class NotPossible(Conflict):
     kind = "not_possible"
 
 
+class Cancelled(Conflict):
+    """It was cancelled by whoever runs the business: ask there, or ask for it again."""
+
+    kind = "cancelled"
+
+
 class Refusal(Conflict):
     """The request was refused."""
 
@@ -197,6 +204,11 @@ class StaleMessage(WorkflowError):
 
 
 def told(kind: str, message: str) -> ZeaError:
-    """The error to tell a caller whose execution failed: its refusal, or only that something went wrong."""
+    """The error to tell a caller whose execution failed: its refusal, or only that something went wrong.
+
+    Why it was cancelled was not said to them.
+    """
+    if kind == Cancelled.kind:
+        return Cancelled()
     refusal = next((refusal for refusal in Refusal.__subclasses__() if refusal.kind == kind), None)
     return refusal(message) if refusal else ZeaError(f"The workflow failed: {kind}.")

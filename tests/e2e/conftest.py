@@ -21,7 +21,9 @@ from pytest_celery import (
 from sqlalchemy import text
 
 from tests.benchmarks.seeding import Customer, customer
-from tests.e2e.nodes import ProcessContainer, ServerContainer, StartNode
+from tests.e2e.faults import Machine
+from tests.e2e.nodes import ProcessContainer, ServerContainer, StartNode, with_test_workflows
+from tests.e2e.trip import TABLES
 from zea.db import transaction
 from zea.stack import processes
 from zea.stack.child import Program
@@ -160,3 +162,32 @@ def desk(api: str) -> Desk:
 @pytest.fixture
 def make_customer(database: str) -> Callable[[int], Customer]:
     return customer
+
+
+@pytest.fixture
+def concurrency() -> int:
+    """How many processes ``trip_worker`` has."""
+    return 2
+
+
+@pytest.fixture
+def trip_worker(start_node: StartNode, environment: dict[str, str], concurrency: int) -> ProcessContainer:
+    """The worker, with the workflows of ``tests.e2e.trip`` and the tables that they use."""
+    with transaction() as db:
+        db.execute(text(TABLES))
+    node = start_node(with_test_workflows(processes.worker(environment), concurrency), CELERY_IS_READY)
+    node.ready()
+    return node
+
+
+@pytest.fixture
+def trip_sweeper(start_node: StartNode, environment: dict[str, str], beat: ProcessContainer) -> ProcessContainer:
+    """What looks after those workflows: the sweeper, and beat."""
+    node = start_node(with_test_workflows(processes.sweeper(environment)), CELERY_IS_READY)
+    node.ready()
+    return node
+
+
+@pytest.fixture
+def machine(trip_worker: ProcessContainer, servers: EmbeddedServers) -> Machine:
+    return Machine(trip_worker, servers)

@@ -126,3 +126,11 @@ class ServerContainer(CeleryTestContainer):  # type: ignore[misc]  # pytest-cele
 
 
 StartNode = Callable[[Program, str], ProcessContainer]
+
+
+def with_test_workflows(program: Program, concurrency: int = 2, name: str | None = None) -> Program:
+    """A worker of the product that runs the workflows of the tests as well, in so many processes."""
+    replaced = {"tasks": "tests.e2e.loaded", f"{program.name}@%h": f"{name or program.name}@%h"}
+    command = [replaced.get(word, word) for word in program.command()]
+    command[command.index("-c") + 1] = str(concurrency)
+    return Program(name or program.name, lambda: command, program.environment)

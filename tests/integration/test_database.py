@@ -1,11 +1,14 @@
-"""Connections: never shared with a forked child, given back in time, and made once."""
+"""Connections: never shared with a forked child, given back in time, made once, and replaced when they have ended."""
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
+from tests.waiting import wait_until
 from zea import db
 
 
@@ -61,3 +64,62 @@ def test_what_was_to_follow_a_commit_does_not_follow_a_rollback(database: str) -
         db.after_commit(handle, lambda: called.append("once"))
         assert called == []
     assert called == ["once"]
+
+
+def end_all_connections(database: str) -> None:
+    """What a restart of the server does to a process that is not looking."""
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"SELECT pg_terminate_backend(pid) {others}")
+        wait_until(lambda: connection.execute(f"SELECT count(*) {others}").fetchone() == (0,))
+
+
+def backends(count: int) -> list[int]:
+    """The server's processes behind so many connections that are in use at the same time."""
+    with ExitStack() as open_handles:
+        handles = [open_handles.enter_context(db.transaction()) for _ in range(count)]
+        return [int(handle.execute(text("SELECT pg_backend_pid()")).scalar_one()) for handle in handles]
+
+
+def test_connections_that_the_server_has_ended_are_replaced_before_they_are_used(database: str) -> None:
+    before = backends(3)
+    end_all_connections(database)
+    assert set(backends(3)).isdisjoint(before)
+
+
+def test_what_the_server_says_unasked_does_not_end_a_connection(database: str) -> None:
+    ours = backend()
+    with db.transaction() as handle:
+        pooled = db.driver_connection(handle)
+        handle.execute(text("LISTEN something"))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("NOTIFY something")
+    wait_until(lambda: db._has_something_to_read(pooled))
+    assert backend() == ours
+
+
+def test_a_connection_that_is_lost_in_use_does_not_hide_what_failed(database: str) -> None:
+    def fail() -> None:
+        with db.transaction() as handle:
+            handle.execute(text("SELECT 1"))
+            end_all_connections(database)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert backend()
+
+
+def test_of_a_lost_connection_nothing_is_left_to_undo(database: str) -> None:
+    def fail() -> None:
+        with db.transaction() as handle:
+            driver = db.driver_connection(handle)
+            driver.execute(db.SAVEPOINT)
+            end_all_connections(database)
+            with pytest.raises(psycopg.OperationalError):
+                driver.execute("SELECT 1")
+            assert not db.undo_to_savepoint(handle)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()

@@ -2,18 +2,20 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from rich.text import Text
 
-from workflows.engine.status import TimerView
+from workflows.engine.status import EventView, TimerView
 from zea.cli.display import (
     LONGEST_DETAIL,
     coloured,
-    console,
     details,
+    events_table,
     on_one_line,
     print_line,
+    print_table,
     printable,
     waiting,
     workflow_title,
@@ -35,11 +37,11 @@ MESSAGE = "deadlock detected (40P01)"
         ({"attempt": 3, "duration_seconds": 0.1, "output": {}}, "attempt 3"),
         (
             {"attempt": 1, "kind": "database_error", "message": MESSAGE, "delay_seconds": 0.21},
-            f"database_error, {MESSAGE}, again in 0.2 s",
+            f"database_error: {MESSAGE}, again in 0.2 s",
         ),
         (
             {"attempt": 2, "kind": "refused", "message": "No.", "resumable": False, "traceback": "…"},
-            "attempt 2, refused, No.",
+            "attempt 2, refused: No.",
         ),
         (
             {"timer": "notify_coach", "fires_at": "2026-03-02T12:00:00.5+00:00"},
@@ -77,8 +79,17 @@ def test_a_line_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_a_file_is_given_lines_that_are_long_enough() -> None:
-    assert console().width > 200
+def test_nothing_is_cut_off_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    actor, data = f"user:{UUID(int=0)}", {"kind": "unexpected_error", "message": "x" * 1000}
+    failed = EventView(1, "execution.failed", None, datetime(2026, 3, 2, 12, tzinfo=UTC), actor, data)
+    completed = EventView(2, "execution.completed", None, datetime(2026, 3, 2, 12, tzinfo=UTC), actor, {})
+    print_table(events_table([failed, completed]))
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"execution.failed           {actor}  {details(data)}")
+    assert second.endswith(actor)
 
 
 def test_an_unknown_version_says_so() -> None:

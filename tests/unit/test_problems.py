@@ -30,6 +30,9 @@ STATUSES = {
     errors.Conflict(): 409,
     errors.EmailTaken(): 409,
     errors.IdempotencyKeyReused(): 422,
+    errors.NotPossible(): 409,
+    errors.Cancelled(): 409,
+    errors.Busy(): 503,
     errors.SlotUnavailable(): 409,
     errors.OverlappingBooking(): 409,
     errors.DefinitionError("x"): 500,
@@ -107,6 +110,10 @@ def test_a_throttled_caller_is_told_when_to_come_back() -> None:
     assert call(failing_app(errors.TooManyRequests(7.2)), "GET", "/fails").headers["retry-after"] == "7"
 
 
+def test_a_caller_who_comes_while_others_are_at_it_is_told_when_to_come_back() -> None:
+    assert int(call(failing_app(errors.Busy()), "GET", "/fails").headers["retry-after"]) >= 1
+
+
 def test_a_caller_without_a_token_is_told_what_kind_is_wanted() -> None:
     assert call(failing_app(errors.Unauthenticated()), "GET", "/fails").headers["www-authenticate"] == "Bearer"
 
@@ -136,8 +143,18 @@ def test_a_busy_or_absent_database_is_a_503_to_try_again(error: Exception) -> No
     assert "hunter22" not in response.text
 
 
-def test_a_value_that_the_database_cannot_hold_is_the_callers_mistake() -> None:
-    error = database_error(sqlalchemy.exc.DataError, psycopg.DataError("NUL"))
+def test_of_a_lost_connection_it_is_not_said_that_nothing_was_changed() -> None:
+    lost = database_error(sqlalchemy.exc.OperationalError, psycopg.OperationalError("server closed the connection"))
+    lost.connection_invalidated = True
+    assert "not known" in problem(call(failing_app(lost), "GET", "/fails"), 503)["detail"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [database_error(sqlalchemy.exc.DataError, psycopg.DataError("NUL")), postgres.UntranslatableCharacter("NUL")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_value_that_the_database_cannot_hold_is_the_callers_mistake(error: Exception) -> None:
     problem(call(failing_app(error), "GET", "/fails"), 422)
 
 

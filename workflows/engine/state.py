@@ -163,10 +163,12 @@ def _compensating(state: State, actor: str, fact: ExecutionCompensating) -> Stat
 
 
 def _resumed(state: State, fact: ExecutionResumed) -> State:
-    """What failed is as if it had not run yet, save for the number of its next attempt."""
+    """What failed is as if it had not run yet, save for the number of its next attempt; all have all attempts again."""
     status = ExecutionStatus.COMPENSATING if state.compensating else ExecutionStatus.RUNNING
     running = replace(state, status=status, epoch=state.epoch + 1, completed_at=None, error=None, resumable=False)
-    return replace(running, steps={name: step for name, step in state.steps.items() if name not in fact.steps})
+    tries = {name: replace(each, failures=0) for name, each in state.tries.items()}
+    left = {name: step for name, step in state.steps.items() if name not in fact.steps}
+    return replace(running, steps=left, tries=tries)
 
 
 def _tried(state: State, unit: str, fact: StepStarted | StepRetried | StepFailed) -> State:

@@ -16,9 +16,10 @@ from zea.api.errors import add_handlers
 from zea.api.executions import client
 from zea.api.limits import BodyLimit
 from zea.api.schemas import PROBLEM_RESPONSES
+from zea.api.silence import attend
 from zea.api.waiting import WaitingRoom
 from zea.config import settings
-from zea.db import POOL_SIZE, transaction
+from zea.db import POOL_SIZE, engine, transaction
 
 # The first to match is taken, so what is asked most comes first.
 ROUTES = (
@@ -32,6 +33,7 @@ ROUTES = (
     "credits",
     "notifications",
     "executions",
+    "interventions",
     "admin_users",
 )
 
@@ -65,6 +67,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """What runs beside the requests: the one subscription and the one poll of all who wait for an execution."""
     # A thread that waits for a connection helps nobody: there are as many threads as connections.
     anyio.to_thread.current_default_thread_limiter().total_tokens = POOL_SIZE
+    attend(engine())
     await run_in_threadpool(_check_definitions)
     room = WaitingRoom(client)
     async with room.open():

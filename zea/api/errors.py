@@ -34,6 +34,11 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
 }
 RETRY_SOON = {"Retry-After": "1"}
 LONGEST_FIELD = 100
+UNCHANGED = "The service is busy or restarting; nothing was changed. Try again in a second."
+UNKNOWN = (
+    "The connection to the database was lost: whether anything was changed is not known. Try again in a second with "
+    "the same Idempotency-Key, or look first."
+)
 
 # The engine speaks psycopg directly, so its errors come without SQLAlchemy's wrapping.
 UNAVAILABLE = (
@@ -63,6 +68,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     for unavailable in UNAVAILABLE:
         app.add_exception_handler(unavailable, _database_unavailable)
+    app.add_exception_handler(postgres.DataError, _unstorable)
     app.add_exception_handler(sqlalchemy.DBAPIError, _database_error)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -157,13 +163,13 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 async def _database_unavailable(request: Request, error: Exception) -> JSONResponse:
     """No connection, no free one in time, a deadlock or a serialization failure: the same request may succeed now."""
     log.warning("database unavailable: %s", _first_line(error))
-    return problem(
-        request,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        errors.Unreachable.kind,
-        "The service is busy or restarting; nothing was changed. Try again in a second.",
-        headers=RETRY_SOON,
-    )
+    detail = UNKNOWN if _may_have_been_committed(error) else UNCHANGED
+    return problem(request, HTTPStatus.SERVICE_UNAVAILABLE, errors.Unreachable.kind, detail, headers=RETRY_SOON)
+
+
+def _may_have_been_committed(error: Exception) -> bool:
+    """Whether a connection in use was lost: the last that was sent over it may have been its commit."""
+    return bool(getattr(error, "connection_invalidated", False))
 
 
 def _first_line(error: Exception) -> str:
@@ -176,8 +182,12 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
     if error.connection_invalidated or isinstance(error.orig, postgres.OperationalError):
         return await _database_unavailable(request, error)
     if isinstance(error.orig, postgres.DataError):
-        return await _zea_error(request, errors.InvalidInput("A value cannot be stored, such as a NUL character."))
+        return await _unstorable(request, error)
     return _internal_error(request, error)
+
+
+async def _unstorable(request: Request, error: Exception) -> JSONResponse:
+    return await _zea_error(request, errors.InvalidInput("A value cannot be stored, such as a NUL character."))
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -15,8 +15,10 @@ from starlette.concurrency import run_in_threadpool
 
 from workflows.engine.client import ExecutionClient
 from workflows.engine.dispatch import ANNOUNCEMENTS
+from workflows.engine.models import ExecutionStatus
 from workflows.engine.status import Standing, of_announcement
 from zea import config
+from zea.api.errors import UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
@@ -141,14 +143,22 @@ class Waiter:
             self._room.look_now()
 
     async def until(self, holds: Callable[[Standing], bool], patience: timedelta) -> Standing:
-        """Where the execution stands once ``holds`` is true of it, or when ``patience`` is over."""
+        """Where the execution stands once ``holds`` is true of it, or when ``patience`` is over.
+
+        Its start is committed: without a database to look into it is known to be accepted, and no more.
+        """
+        standing = Standing(self.execution_id, ExecutionStatus.RUNNING, {}, None)
         with suppress(TimeoutError):
             async with asyncio.timeout(patience.total_seconds()):
                 while True:
                     standing = await self._told.get()
                     if holds(standing):
                         return standing
-        return (await self._room.look([self.execution_id]))[0]
+        try:
+            return (await self._room.look([self.execution_id]))[0]
+        except UNAVAILABLE as error:
+            log.warning("execution %s cannot be looked at: %s", self.execution_id, error)
+            return standing
 
 
 @asynccontextmanager

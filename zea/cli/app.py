@@ -31,12 +31,17 @@ UNREACHABLE_ERRORS: Final = (
 )
 
 EXECUTIONS = "zea.cli.executions"
+INTERVENTIONS = "zea.cli.interventions"
 COMMANDS: Final = {
     "up": Entry("zea.cli.up", "Run the whole system on this machine."),
     "demo": Entry("zea.cli.demo", "Walk through every workflow on a running system."),
     "list": Entry(EXECUTIONS, "List executions, newest first."),
+    "active": Entry(EXECUTIONS, "List executions that have not ended."),
     "status": Entry(EXECUTIONS, "Show one execution."),
     "events": Entry(EXECUTIONS, "Show what happened in an execution."),
+    "resume": Entry(INTERVENTIONS, "Let a failed execution go on."),
+    "cancel": Entry(INTERVENTIONS, "End an execution, and undo what was completed."),
+    "rerun": Entry(INTERVENTIONS, "Run an execution anew."),
     "users": Entry("zea.cli.users", "Create users.", group=True),
     "db": Entry("zea.cli.database", "Manage the database's schema.", group=True),
 }

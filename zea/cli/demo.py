@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from workflows.engine.models import ENDED
 from zea import clock
 from zea.accounts import service as accounts
 from zea.accounts.models import Role
@@ -163,7 +164,7 @@ def _watch(console: Console, admin: httpx.Client, execution_id: str) -> dict[str
         while True:
             view = _checked(admin.get(f"/api/executions/{execution_id}"))
             live.update(_timeline(view), refresh=True)
-            if view["status"] in ("completed", "failed"):
+            if view["status"] in ENDED:
                 return view
             _check(monotonic() < deadline, f"execution {execution_id} did not end in {FINISHED_WITHIN_SECONDS} s")
 

@@ -1,0 +1,352 @@
+"""Whatever happens to an execution on the real engine and database: it comes to what the oracle says, once."""
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
+from threading import Event as Flag
+from threading import Lock
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from tests.drawn_flows import NAME, Action, Nothing, Plot, plots, workflow_of
+from tests.integration.test_runner import assert_replay_gives_the_row
+from tests.unit.oracle import Model, assert_lawful
+from workflows.engine import store, sweep
+from workflows.engine.client import ExecutionClient
+from workflows.engine.planner import next_moves
+from workflows.engine.registry import Registry
+from workflows.engine.runner import Delivery, Runner
+from zea.context import StepContext
+from zea.db import transaction
+from zea.errors import NotPossible, Refusal, StaleMessage
+
+versions = count(1)
+on_stage: list["Play"] = []
+
+
+class Killed(BaseException):
+    """The worker is no more: nothing after this runs in it."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One that the broker holds, and the tasks that Celery's chain publishes after it."""
+
+    unit: str
+    epoch: int
+    dispatches: int
+    chain: tuple[Any, ...] = ()
+    redelivered: bool = False
+
+    @property
+    def carried(self) -> frozenset[str]:
+        return frozenset(link["task"] for link in self.chain[:1])
+
+
+def messages_of(signature: Any, chain: tuple[Any, ...] = ()) -> Iterator[Message]:
+    """What comes into the queues when this is published."""
+    match signature["task"]:
+        case "celery.group":
+            for each in signature["kwargs"]["tasks"]:
+                yield from messages_of(each)
+        case "celery.chain":
+            first, *rest = signature["kwargs"]["tasks"]
+            yield from messages_of(first, tuple(rest))
+        case task:
+            _, epoch, *dispatches = signature["args"]
+            yield Message(task.partition(".")[2], epoch, dispatches[0] if dispatches else 0, chain)
+
+
+class Play:
+    """One execution with its broker, its workers and whoever looks after it; ``fate`` says what a step comes to."""
+
+    def __init__(self, plot: Plot, fate: Callable[[StepContext], str]) -> None:
+        self.flow, self.model, self.fate = plot.flow, Model(plot.flow), fate
+        self.workflow = workflow_of(plot.flow, self.act_step, next(versions))
+        self.registry = Registry(self.workflow)
+        self.runner = Runner(self.registry, worker="worker:test")
+        self.client = ExecutionClient(self.registry)
+        self.broker: list[Message] = []
+        self.seen: set[tuple[str, int]] = set()
+        on_stage[:] = [self]
+
+    def start(self) -> None:
+        self.execution_id: UUID = self.client.start(self.workflow, Nothing(), actor="test").execution_id
+
+    # What the engine is connected to.
+
+    def publish(self, signature: Any) -> None:
+        for message in messages_of(signature):
+            self.broker.append(message)
+            self.seen.add((message.unit, message.epoch))
+
+    def act_step(self, db: Session, ctx: StepContext) -> None:
+        """Every step and every undo: an effect, and then what is to become of the attempt."""
+        effect = {"id": ctx.execution_id, "step": ctx.step}
+        db.execute(text("INSERT INTO effects (execution_id, step) VALUES (:id, :step)"), effect)
+        match self.fate(ctx):
+            case "refused":
+                raise Refusal
+            case "unexpected_error":
+                raise ValueError("nobody expected this")
+            case "deadlock":
+                db.execute(text("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40P01'; END $$"))
+            case "connection_lost":
+                db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+            case "killed":
+                raise Killed
+            case "killed_with_its_connection":
+                with suppress(DBAPIError):
+                    db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+                raise Killed
+
+    def run(self, message: Message) -> None:
+        """As a worker does.
+
+        Raises:
+            StaleMessage: it is not acted on, and so is nothing that its chain carries.
+            Killed: the worker.
+        """
+        repeated = message.redelivered or message.dispatches > 0
+        delivery = Delivery(NAME, message.unit, self.execution_id, message.epoch, message.carried, repeated)
+        if self.runner.run(delivery).chain_continues and message.chain:
+            next_one = next(messages_of(message.chain[0]))
+            self.broker.append(replace(next_one, chain=message.chain[1:]))
+            self.seen.add((next_one.unit, next_one.epoch))
+
+    # What the database says.
+
+    @property
+    def row(self) -> store.Stored:
+        with transaction() as db:
+            row = store.read(db, self.execution_id)
+        assert row is not None
+        return row
+
+    @property
+    def effects(self) -> list[str]:
+        """The steps whose effects stand, in the order in which they were made."""
+        query = text("SELECT step FROM effects WHERE execution_id = :id ORDER BY number")
+        with transaction() as db:
+            return list(db.execute(query, {"id": self.execution_id}).scalars())
+
+    def check(self) -> None:
+        row, model = self.row, self.model
+        assert row.status == model.status
+        assert row.epoch == model.epoch
+        assert (row.error["kind"] if row.error else None) == model.error
+        assert bool(row.error and row.error["resumable"]) == model.resumable
+        assert [unit.name for unit in next_moves(self.workflow, row.current)] == model.runnable
+        assert (row.due_at is not None) == bool(model.runnable)
+        assert (row.wakes_at is not None) == bool(model.napping)
+        assert_replay_gives_the_row(self.execution_id, self.workflow)
+
+    def check_end(self) -> None:
+        """It ended as the oracle says, and no message that there ever was changes anything any more."""
+        assert_lawful(self.flow, self.model.effects, self.row.status, self.model.error)
+        before = self.row.position
+        for unit, epoch in sorted(self.seen):
+            with pytest.raises(StaleMessage):
+                self.run(Message(unit, epoch, 1))
+        assert self.row.position == before
+
+    # What comes over it.
+
+    def pass_time(self) -> None:
+        """A minute passes, and what was sent before has been taken from its queue."""
+        ids = {"id": self.execution_id}
+        with transaction() as db:
+            db.execute(
+                text("""
+                    UPDATE workflow_executions SET dispatched_at = dispatched_at - interval '1 minute',
+                        due_at = clock_timestamp() WHERE id = :id AND due_at IS NOT NULL"""),
+                ids,
+            )
+            db.execute(
+                text("""
+                    INSERT INTO workflow_queues SELECT unnest(:queues), clock_timestamp(), clock_timestamp()
+                    ON CONFLICT (queue) DO UPDATE SET probed_at = clock_timestamp(), passed_at = clock_timestamp()"""),
+                {"queues": self.registry.queues()},
+            )
+
+    def let_timers_pass(self) -> list[str]:
+        """The moment of every timer comes; answers which there were."""
+        with transaction() as db:
+            timers = db.execute(
+                text("""
+                    UPDATE workflow_executions SET wakes_at = clock_timestamp(), state = jsonb_set(state, '{timers}', (
+                        SELECT jsonb_object_agg(key, to_jsonb(clock_timestamp())) FROM jsonb_each(state -> 'timers')
+                    )) WHERE id = :id AND wakes_at IS NOT NULL RETURNING state -> 'timers'"""),
+                {"id": self.execution_id},
+            ).scalar()
+        return list(timers or ())
+
+
+class Told(Play):
+    """Everything happens one after the other; the model is told what happens, and is asked what must come of it."""
+
+    def __init__(self, plot: Plot) -> None:
+        super().__init__(plot, lambda _: self.plan.pop(0))
+        self.fates = plot.fates
+        self.plan: list[str] = []
+        self.start()
+        self.check_published([], self.broker)
+        self.check()
+
+    def act(self, action: Action) -> None:
+        getattr(self, action.what)(action.number)
+        self.check()
+        assert self.effects == self.model.effects
+
+    def check_published(self, before: list[str], sent: list[Message]) -> None:
+        """Whatever may run now and could not before was sent, once, by whoever made it so. Nothing else was."""
+        assert sorted(message.unit for message in sent) == sorted(set(self.model.runnable) - set(before))
+        assert all(message.epoch == self.model.epoch for message in sent)
+
+    def work(self, number: int) -> None:
+        """A worker takes any message, not the oldest."""
+        if self.broker:
+            self.deliver(self.broker.pop(number % len(self.broker)), number)
+        else:
+            self.sweep(number)
+
+    def work_twice(self, number: int) -> None:
+        """A message is delivered, and stays to be delivered again."""
+        if self.broker:
+            self.deliver(self.broker[number % len(self.broker)], number)
+
+    def deliver(self, message: Message, number: int = 0, fates: tuple[str, ...] | None = None) -> None:
+        model, before, sent_before = self.model, self.model.runnable, len(self.broker)
+        if not model.wants(message.unit, message.epoch):
+            with pytest.raises(StaleMessage):
+                self.run(message)
+            assert len(self.broker) == sent_before
+            return
+        fate = self.plan_for(message.unit, number, fates or self.fates)
+        unit = model.units[message.unit.removeprefix("undo_")]
+        if (message.redelivered or message.dispatches or unit.long) and not model.begins(message.unit):
+            self.run(message)
+            self.check_published(before, self.broker[sent_before:])
+            return
+        try:
+            self.run(message)
+        except Killed:
+            self.broker.append(replace(message, redelivered=True))
+            return
+        self.tell(message.unit, fate)
+        again = message.unit in model.runnable
+        self.check_published([name for name in before if not (again and name == message.unit)], self.broker[sent_before:])
+
+    def plan_for(self, name: str, number: int, fates: tuple[str, ...]) -> str:
+        """What the attempt comes to: in the middle of a block, or at its end."""
+        fate = fates[number // 8 % len(fates)]
+        if fate == "deadlock" and number % 3 == 0:
+            fate = "connection_lost"
+        if fate == "killed" and number % 2 == 0:
+            fate = "killed_with_its_connection"
+        unit = self.workflow.unit(name)
+        assert unit is not None
+        steps = len(unit.steps)
+        self.plan = ["done"] * (steps if fate == "done" else number % steps) + [fate]
+        return fate
+
+    def tell(self, name: str, fate: str) -> None:
+        match fate:
+            case "done":
+                self.model.succeeds(name)
+            case "deadlock" | "connection_lost":
+                self.model.fails_for_now(name, fate)
+            case _:
+                self.model.fails(name, fate)
+
+    def lose(self, number: int) -> None:
+        if self.broker:
+            self.broker.pop(number % len(self.broker))
+
+    def sweep(self, _: int = 0) -> None:
+        self.pass_time()
+        sent_before = len(self.broker)
+        assert sweep.redrive(self.registry) == bool(self.model.runnable)
+        self.check_published([], self.broker[sent_before:])
+
+    def clock(self, _: int = 0) -> None:
+        before, sent_before = self.model.runnable, len(self.broker)
+        napping = self.let_timers_pass()
+        assert sorted(napping) == sorted(self.model.napping)
+        assert sweep.fire(self.registry) == bool(napping)
+        for name in napping:
+            self.model.wakes(name)
+        self.check_published(before, self.broker[sent_before:])
+
+    def cancel(self, _: int) -> None:
+        sent_before = len(self.broker)
+        if not self.model.can_be_cancelled:
+            with pytest.raises(NotPossible):
+                self.client.cancel(self.execution_id, actor="user:test", reason="no more")
+            return
+        self.client.cancel(self.execution_id, actor="user:test", reason="no more")
+        self.model.is_cancelled()
+        self.check_published([], self.broker[sent_before:])
+
+    def resume(self, _: int = 0) -> None:
+        sent_before = len(self.broker)
+        if not self.model.resumable:
+            with pytest.raises(NotPossible):
+                self.client.resume(self.execution_id, actor="user:test")
+            return
+        self.client.resume(self.execution_id, actor="user:test")
+        self.model.is_resumed()
+        self.check_published([], self.broker[sent_before:])
+
+    def come_to_an_end(self) -> None:
+        """Workers stay alive, every step succeeds, and what is lost is sent again."""
+        for _ in range(50):
+            if self.model.ended:
+                break
+            self.sweep()
+            while self.broker:
+                self.deliver(self.broker.pop(), fates=("done",))
+            self.clock()
+        self.check()
+        assert self.model.ended
+        assert self.effects == self.model.effects
+        self.check_end()
+
+
+@pytest.fixture(autouse=True)
+def stage(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published comes to the broker of the play that is on."""
+    with transaction() as db:
+        db.execute(text("CREATE TABLE effects (number serial, execution_id uuid, step text)"))
+    monkeypatch.setattr("workflows.engine.dispatch._publish", lambda signature, _: on_stage[0].publish(signature))
+
+
+each_in_one_database = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@settings(each_in_one_database, max_examples=80)
+@given(plot=plots(longest=40))
+def test_any_execution_goes_and_ends_as_the_oracle_says(plot: Plot) -> None:
+    note(str(plot))
+    play = Told(plot)
+    for action in plot.story:
+        play.act(action)
+    play.come_to_an_end()
+    while play.model.resumable:
+        play.resume()
+        play.come_to_an_end()
