@@ -109,7 +109,9 @@ def _plot(drawn: bytes) -> Plot:
     flow = _Drawing(drawn[: 4 + size % 28], ("some", "all", "none")[undone % 3]).flow
     words = (UNDISTURBED, UNDISTURBED, CANCELLED)[words % 3]
     story = [Action(words[what % len(words)], number) for what, number in zip(drawn[32::2], drawn[33::2], strict=False)]
-    return Plot(flow if units_of(flow) else [Unit("step_1", ("step_1",))], list(FATES.values())[fates % len(FATES)], story)
+    return Plot(
+        flow if units_of(flow) else [Unit("step_1", ("step_1",))], list(FATES.values())[fates % len(FATES)], story
+    )
 
 
 def workflow_of(flow: Flow, act: Act, version: int = 1) -> Workflow:

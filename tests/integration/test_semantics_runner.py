@@ -1,19 +1,14 @@
 """Whatever happens to an execution on the real engine and database: it comes to what the oracle says, once."""
 
-import random
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
-from threading import Event as Flag
-from threading import Lock
 from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
-from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -245,7 +240,9 @@ class Told(Play):
             return
         self.tell(message.unit, fate)
         again = message.unit in model.runnable
-        self.check_published([name for name in before if not (again and name == message.unit)], self.broker[sent_before:])
+        self.check_published(
+            [name for name in before if not (again and name == message.unit)], self.broker[sent_before:]
+        )
 
     def plan_for(self, name: str, number: int, fates: tuple[str, ...]) -> str:
         """What the attempt comes to: in the middle of a block, or at its end."""

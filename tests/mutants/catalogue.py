@@ -122,10 +122,22 @@ CLAIM = (
         "Waiting for a lock under a claim ends with the step's time.",
         "Nothing else, as long as the limit of a statement is as low: a second line.",
         STORE,
-        """true),
-    set_config('lock_timeout', %(limit)s, true)\"""",
-        'true)"""',
+        """
+    set_config('lock_timeout', %(limit)s, true),""",
+        "",
         (PROTECTIONS + "TestClaim::test_bounds_how_long_it_waits_for_a_lock",),
+    ),
+    Mutant(
+        "claim_of_the_dead",
+        "The server looks, while a statement waits, whether whoever sent it is still there.",
+        "A killed worker's statement that waits for a lock keeps its claim.",
+        STORE,
+        """,
+    set_config('client_connection_check_interval', '2000', true)""",
+        "",
+        (
+            "tests/e2e/test_faults.py::TestWithFewProcesses::test_the_claim_of_a_killed_worker_is_free_before_its_statement_would_have_ended",
+        ),
     ),
     Mutant(
         "claim_without_transaction_timeout",
@@ -371,8 +383,8 @@ JOIN = (
         "A branch closes with the execution's row locked.",
         "Two branches that end at once each see the other missing, and nobody continues.",
         "workflows/engine/runner.py",
-        "can decide the join.\n            workflow, unit, execution = self._wanted(delivery, store.lock(db, ",
-        "can decide the join.\n            workflow, unit, execution = self._wanted(delivery, store.read(db, ",
+        "can decide the join.\n                workflow, unit, execution = self._wanted(delivery, store.lock(db, ",
+        "can decide the join.\n                workflow, unit, execution = self._wanted(delivery, store.read(db, ",
         (RUNNER + "test_branches_that_end_at_the_same_instant_continue_once",),
     ),
     Mutant(
@@ -380,9 +392,9 @@ JOIN = (
         "A branch looks again, when it closes, whether it is still wanted.",
         "A branch that ran while the execution was cancelled leaves its effect.",
         "workflows/engine/runner.py",
-        "can decide the join.\n            workflow, unit, execution = "
+        "can decide the join.\n                workflow, unit, execution = "
         "self._wanted(delivery, store.lock(db, delivery.execution_id))",
-        "can decide the join.\n            execution = store.lock(db, delivery.execution_id) or execution",
+        "can decide the join.\n                execution = store.lock(db, delivery.execution_id) or execution",
         (FAILURES + "TestCancel::test_a_branch_that_runs_meanwhile_leaves_no_effect",),
     ),
 )

@@ -15,8 +15,8 @@ VANISHED_AT_MOST = 5
 class Unit:
     """What happens as a whole or not at all: one step, or the steps of a block.
 
-    ``attempts`` is how often it may fail for a passing reason; one that ``naps`` waits for the clock in between, one that
-    is ``long`` says beforehand that it begins.
+    ``attempts`` is how often it may fail for a passing reason; one that ``naps`` waits for the clock in between, one
+    that is ``long`` says beforehand that it begins.
     """
 
     name: str
@@ -207,7 +207,7 @@ def assert_lawful(flow: Flow, effects: list[str], status: str, error: str | None
             assert (len(made), undone) == (len(steps), []), "all of it stands"
         case "failed", "compensation_failed":
             assert len(undone) < len(undoable), "something is left to undo"
-        case ("failed" | "cancelled"), _:
+        case (("failed" | "cancelled"), _):
             assert undone == undoable, "all that can be undone is undone"
             assert status == "cancelled" or len(made) < len(steps)
         case _:

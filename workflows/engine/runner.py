@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+import psycopg
 from sqlalchemy.orm import Session
 
 from workflows.engine import store
@@ -15,7 +16,7 @@ from workflows.engine.policy import MAXIMUM_VANISHED
 from workflows.engine.progress import Progress
 from workflows.engine.registry import Registry
 from workflows.engine.state import State
-from zea.db import transaction
+from zea.db import driver_connection, transaction
 from zea.errors import StaleMessage
 
 
@@ -80,11 +81,17 @@ class Runner:
             return Outcome(f"{StepFailed.type} {unit.name}", chain_continues=False)
         attempt = Attempt(db, workflow, execution, state, unit, clock)
         work(attempt)
-        if not with_row:
-            # Only whoever holds the row sees how the other branches ended, so only they can decide the join.
-            workflow, unit, execution = self._wanted(delivery, store.lock(db, delivery.execution_id))
-        progress = Progress(db, workflow, execution, clock, self.worker)
-        return _close(db, progress, workflow, unit, attempt, delivery)
+        try:
+            if not with_row:
+                # Only whoever holds the row sees how the other branches ended, so only they can decide the join.
+                workflow, unit, execution = self._wanted(delivery, store.lock(db, delivery.execution_id))
+            progress = Progress(db, workflow, execution, clock, self.worker)
+            return _close(db, progress, workflow, unit, attempt, delivery)
+        except psycopg.Error as error:
+            # A step that sent nothing for longer than it may learns only here that its transaction has ended.
+            if not driver_connection(db).closed:
+                raise
+            raise TransactionGone(unit.steps[-1].name, error) from error
 
     def _wanted(self, delivery: Delivery, execution: store.Stored | None) -> tuple[Workflow, Unit, store.Stored]:
         """A message is acted on exactly when its epoch is current and its unit is among the next moves."""

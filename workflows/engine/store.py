@@ -36,7 +36,8 @@ COLUMNS = """id, workflow, version, status, subject, start_key, started_by, inpu
 LIMITS = """
     set_config('statement_timeout', %(limit)s, true),
     set_config('idle_in_transaction_session_timeout', %(limit)s, true),
-    set_config('lock_timeout', %(limit)s, true)"""
+    set_config('lock_timeout', %(limit)s, true),
+    set_config('client_connection_check_interval', '2000', true)"""
 TRANSACTION_LIMIT = ", set_config('transaction_timeout', %(limit)s, true)"
 TRANSACTION_LIMIT_SINCE = 170000  # the server's version that knows it
 
