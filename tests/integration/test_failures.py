@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -845,3 +846,14 @@ def test_no_execution_can_be_forgotten() -> None:
     execution = begin(visit)
     with pytest.raises(Exception, match="never_forgotten"), transaction() as db:
         db.execute(text("UPDATE workflow_executions SET due_at = NULL WHERE id = :id"), {"id": execution})
+
+
+def test_a_database_that_goes_away_during_a_pass_puts_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no row's fault: what was due stays due for the next pass."""
+    execution = begin(visit)
+    TestSweep().lose(execution)
+    TestSweep().probe("workflows", passed=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("workflows.engine.sweep.Progress", lambda *_: (_ for _ in ()).throw(psycopg.OperationalError()))
+        assert sweep.redrive(registry) == 0
+    assert sweep.redrive(registry) == 1

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from time import monotonic
 from uuid import UUID
 
+import psycopg
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from workflows.engine import dispatch, store
@@ -90,6 +92,10 @@ def _move_or_postpone(registry: Registry, execution_id: UUID, take: Take, move: 
             workflow = registry.get(execution.workflow, execution.version)
             assert workflow is not None, "only executions of registered versions are found"
             return move(Progress(db, workflow, execution, Clock(store.now(db)), ACTOR), db)
+    except (psycopg.OperationalError, OperationalError) as error:
+        # Not the row's fault: it stays due, and the next pass finds it.
+        log.warning("execution %s could not be driven on now: %s", execution_id, type(error).__name__)
+        return False
     except Exception:
         log.exception("execution %s could not be driven on; looking at it again in %s", execution_id, LONGEST_PATIENCE)
     with transaction() as db:
