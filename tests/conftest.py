@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy.orm import Session
 
+from tests.waiting import wait_until
 from zea import config, db
 from zea.stack import schema
 from zea.stack.servers import EmbeddedServers
@@ -58,8 +59,17 @@ def database(servers: EmbeddedServers, template: str, monkeypatch: pytest.Monkey
     _use(monkeypatch, DATABASE_URL=url, REDIS_URL=servers.redis_url, ZEA_DATA_DIR=str(tmp_path / "zea"))
     yield url
     _forget()
+    wait_until(lambda: _dropped(servers, name), what=f"{name} to be dropped")
+
+
+def _dropped(servers: EmbeddedServers, name: str) -> bool:
+    """Not while PostgreSQL itself is at work in it, which only a superuser could end."""
     with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        try:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectInUse):
+            return False
+    return True
 
 
 @pytest.fixture

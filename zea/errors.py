@@ -29,6 +29,7 @@
 The class docstring is the default message; ``kind`` is the word that callers, events and problem types carry.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -203,6 +204,13 @@ class StaleMessage(WorkflowError):
     kind = "stale_message"
 
 
+def _refusals(refusal: type[Refusal]) -> Iterator[type[Refusal]]:
+    """This refusal and all that are more precise."""
+    yield refusal
+    for each in refusal.__subclasses__():
+        yield from _refusals(each)
+
+
 def told(kind: str, message: str) -> ZeaError:
     """The error to tell a caller whose execution failed: its refusal, or only that something went wrong.
 
@@ -210,5 +218,5 @@ def told(kind: str, message: str) -> ZeaError:
     """
     if kind == Cancelled.kind:
         return Cancelled()
-    refusal = next((refusal for refusal in Refusal.__subclasses__() if refusal.kind == kind), None)
+    refusal = next((refusal for refusal in _refusals(Refusal) if refusal.kind == kind), None)
     return refusal(message) if refusal else ZeaError(f"The workflow failed: {kind}.")

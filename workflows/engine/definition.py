@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 import re
+import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -124,14 +125,17 @@ def _undo_of(undoes: str, function: Callable[..., Any], retry: Retry, timeout: t
 
 
 def _step_of(function: Callable[..., Any]) -> Step:
-    name = getattr(function, "__name__", repr(function))
-    handle, *rest = inspect.signature(function).parameters.values()
-    if handle.kind not in (handle.POSITIONAL_ONLY, handle.POSITIONAL_OR_KEYWORD):
+    name = _name_of(function)
+    parameters = list(inspect.signature(function).parameters.values())
+    handle, rest = next(iter(parameters), None), parameters[1:]
+    if handle is None or handle.kind not in (handle.POSITIONAL_ONLY, handle.POSITIONAL_OR_KEYWORD):
         raise DefinitionError(f"Step {name}: its first argument must be the database handle.")
     for parameter in rest:
         if parameter.kind is not parameter.KEYWORD_ONLY:
             raise DefinitionError(f"Step {name}: argument {parameter.name} must be keyword-only.")
     hints = get_type_hints(function, include_extras=True)
+    if "return" not in hints:
+        raise DefinitionError(f"Step {name}: say what it returns, a frozen dataclass or None.")
     return Step(
         name=name,
         function=function,
@@ -139,6 +143,22 @@ def _step_of(function: Callable[..., Any]) -> Step:
         returns=_checked(f"Step {name}", fields_of(_record(name, hints.get("return", type(None))))),
         wants_context=any(each.name == "ctx" for each in rest),
     )
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", repr(function))
+    if not inspect.isfunction(function) or not name.isidentifier():
+        raise DefinitionError(f"Step {name}: it must be a function with a name.")
+    # Calling one of these does nothing yet, and nobody would go on with what it answers.
+    if (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    ):
+        raise DefinitionError(f"Step {name}: it must be a plain function, neither async nor a generator.")
+    if name == INPUT:
+        raise DefinitionError("Step input: this name stands for the workflow's input; choose another one.")
+    return name
 
 
 def _checked(owner: str, values: tuple[Field, ...]) -> tuple[Field, ...]:
@@ -171,6 +191,9 @@ def atomic(*steps: Step) -> Atomic:
     """
     if not steps:
         raise DefinitionError("atomic(...) needs at least one step.")
+    for each in steps:
+        if not isinstance(each, Step):
+            raise DefinitionError(f"atomic(...) takes steps, not a {type(each).__name__}.")
     return Atomic(steps)
 
 
@@ -196,11 +219,13 @@ class Workflow:
     def __post_init__(self) -> None:
         if not is_record(self.input):
             raise DefinitionError(f"{self}: its input must be a frozen dataclass.")
+        _refuse_strangers(self, self.flow)
         if not self.steps:
             raise DefinitionError(f"{self}: it needs at least one step.")
         _refuse_twins(self, (each.name for step in self.steps for each in (step, step.undo) if each))
         _refuse_twins(self, (each.name for each in (*self.units, *self.undos.values())))
         _ = self.sources
+        _refuse_unknown_values(self)
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version}"
@@ -276,6 +301,31 @@ def _units(nodes: Iterable[Node]) -> Iterator[Step | Atomic]:
                 yield from _units(branch)
         else:
             yield node
+
+
+def _refuse_strangers(workflow: Workflow, nodes: Iterable[Node]) -> None:
+    if not isinstance(nodes, Sequence):
+        raise DefinitionError(f"{workflow}: its flow must be a list.")
+    for node in nodes:
+        if not isinstance(node, Step | Atomic | Parallel):
+            given = type(node).__name__
+            raise DefinitionError(f"{workflow}: a flow is made of step, atomic and parallel, not of a {given}.")
+        for branch in node.branches if isinstance(node, Parallel) else ():
+            _refuse_strangers(workflow, branch)
+
+
+def _refuse_unknown_values(workflow: Workflow) -> None:
+    """A subject whose values never come, or are personal, would never be set."""
+    values = {
+        field.name: field for field in (*workflow.input_fields, *(f for step in workflow.steps for f in step.returns))
+    }
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(workflow.subject or "") if name is not None]
+    except ValueError as error:
+        raise DefinitionError(f"{workflow}: its subject cannot be read: {error}.") from None
+    for name in names:
+        if name not in values or values[name].personal:
+            raise DefinitionError(f"{workflow}: its subject takes {name or '{}'}, which is no public value of it.")
 
 
 def _refuse_twins(workflow: Workflow, names: Iterable[str]) -> None:

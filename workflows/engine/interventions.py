@@ -58,9 +58,9 @@ def _obstacle_to_resume(state: State) -> str | None:
         return f"is {state.status}: only what has failed can be resumed."
     if state.resumable:
         return None
-    if state.compensating:
-        return "was undone when it failed: run it anew with rerun."
-    return "was refused, and whoever asked was told so: let them ask again."
+    if any(not step.resumable for step in state.steps.values()):
+        return "was refused, and whoever asked was told so: let them ask again."
+    return "was undone when it failed: run it anew with rerun."
 
 
 def _to_try_again(workflow: Workflow, state: State) -> list[str]:

@@ -1,6 +1,6 @@
 """Name and version → definition, and the check that a registered definition has not changed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 from sqlalchemy.orm import Session
@@ -87,11 +87,17 @@ class Registry:
 def _difference(before: object, after: object) -> str:
     """The first thing that differs, in words."""
     match before, after:
+        case dict(), dict() if _kind(before) != _kind(after):
+            return f"{_names([before])} became {_names([after])}"
         case dict(), dict():
             changed = next(key for key in sorted(before | after) if before.get(key) != after.get(key))
             return f"{changed}: {_difference(before.get(changed), after.get(changed))}"
         case list(), list():
             return _first_difference(before, after)
+        case None, dict():
+            return f"{_name(after)} added"
+        case dict(), None:
+            return f"{_name(before)} removed"
         case _:
             return f"{before!r} became {after!r}"
 
@@ -104,5 +110,25 @@ def _first_difference(before: list[object], after: list[object]) -> str:
     return f"{_names(longer[min(len(before), len(after)) :])} {word}"
 
 
-def _names(entries: Iterable[object]) -> str:
-    return ", ".join(str(entry.get("step", entry)) if isinstance(entry, dict) else str(entry) for entry in entries)
+KINDS = ("step", "atomic", "parallel")
+
+
+def _kind(entry: dict[str, object]) -> str | None:
+    """What a node of a flow is; None for what is no node."""
+    return next((kind for kind in KINDS if kind in entry), None)
+
+
+def _names(entries: object) -> str:
+    """What these nodes are called: a step by its name, others as they are written."""
+    return ", ".join(_name(entry) for entry in entries) if isinstance(entries, list) else str(entries)
+
+
+def _name(entry: object) -> str:
+    match entry:
+        case {"step": name}:
+            return str(name)
+        case {"atomic": steps}:
+            return f"atomic({_names(steps)})"
+        case {"parallel": branches}:
+            return f"parallel({', '.join(f'[{_names(branch)}]' for branch in branches)})"
+    return str(entry)

@@ -284,7 +284,8 @@ def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, 
     arguments = {
         "id": execution_id,
         "key": claim_key(execution_id, unit_name),
-        "limit": str(int(limit.total_seconds() * 1000)),
+        # PostgreSQL counts in milliseconds, and takes 0 for no limit.
+        "limit": str(max(1, int(limit.total_seconds() * 1000))),
     }
     cursor, driver = _cursor(db), driver_connection(db)
     statement = CLAIMS[with_row, driver.info.server_version >= TRANSACTION_LIMIT_SINCE]
