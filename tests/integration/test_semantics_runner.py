@@ -169,7 +169,8 @@ class Play:
             )
             db.execute(
                 text("""
-                    INSERT INTO workflow_queues SELECT unnest(CAST(:queues AS text[])), clock_timestamp(), clock_timestamp()
+                    INSERT INTO workflow_queues
+                    SELECT unnest(CAST(:queues AS text[])), clock_timestamp(), clock_timestamp()
                     ON CONFLICT (queue) DO UPDATE SET probed_at = clock_timestamp(), passed_at = clock_timestamp()"""),
                 {"queues": self.registry.queues()},
             )
