@@ -147,7 +147,7 @@ class TestWithFewProcesses:
             set_off_to_gates(trips)
             assert is_claimed(trips["arrive"], "arrive")
             machine.kill_worker()
-            wait_until(lambda: not is_claimed(trips["arrive"], "arrive"), 4, "the dead worker's claim to be free")
+            wait_until(lambda: not is_claimed(trips["arrive"], "arrive"), 10, "the dead worker's claim to be free")
         assert_all_travelled_once(trips)
 
     @pytest.mark.usefixtures("trip_sweeper")

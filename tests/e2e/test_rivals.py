@@ -59,7 +59,6 @@ def test_athletes_who_ask_for_overlapping_hours_get_one_each_and_never_an_error(
         answers = list(pool.map(lambda wish: desk.book(wish.who, wish.request, Prefer="wait=30"), wishes))
     assert {answer.status_code for answer in answers} == {201, 409}, Counter(answer.text for answer in answers)
     wait_until(finished(desk, len(wishes)), AT_REST_WITHIN)
-    print(Counter(answer.status_code for answer in answers))
     desk.assert_books_balance()
     assert desk.scalar("SELECT count(*) FROM bookings") == sum(answer.status_code == 201 for answer in answers)
     assert_every_refusal_is_true(desk, wishes, answers)
