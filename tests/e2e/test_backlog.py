@@ -31,7 +31,8 @@ def test_what_waits_in_line_is_not_sent_again(trip_worker: ProcessContainer) -> 
     trip_worker.signal("SIGSTOP")
     with ThreadPoolExecutor(SEEDERS) as pool:
         list(pool.map(start_many, range(EXECUTIONS // PER_TRANSACTION)))
-    wait_until(lambda: column("SELECT count(*) FROM workflow_executions WHERE due_at < now()") == [EXECUTIONS], 10)
+    overdue = "SELECT count(*) FROM workflow_executions WHERE due_at < now()"
+    wait_until(lambda: column(overdue) == [EXECUTIONS], 10, "all of it to be overdue, and none of it sent again")
     trip_worker.signal("SIGCONT")
     wait_until(at_rest(EXECUTIONS), WORKED_OFF_WITHIN, "the line to be worked off")
     assert column("SELECT DISTINCT status FROM workflow_executions") == ["completed"]

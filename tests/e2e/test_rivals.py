@@ -19,7 +19,13 @@ from zea.db import transaction
 MakeCustomer = Callable[[int], Customer]
 ATHLETES = 40
 COACHES = 5
-HOURS = 4
+HOURS = 12
+
+
+@pytest.fixture
+def concurrency() -> int:
+    """Enough processes for bookings to come into each other's way."""
+    return 12
 
 
 class Wish(NamedTuple):
@@ -44,16 +50,16 @@ def begin_later(request: dict[str, str]) -> None:
         request["slot_datetime"] = db.execute(text(move), request).scalar_one().isoformat()
 
 
-@pytest.mark.usefixtures("worker")
+@pytest.mark.usefixtures("trip_worker")
 def test_athletes_who_ask_for_overlapping_hours_get_one_each_and_never_an_error(
     desk: Desk, make_customer: MakeCustomer
 ) -> None:
-    """Each athlete asks two coaches at once, for hours that overlap."""
+    """Each athlete asks every coach at once, for hours that overlap."""
     requests = timetable(make_customer)
     wishes = [
         Wish(who, dict(requests[(number + own) % COACHES][number % HOURS]))
-        for number, who in enumerate(make_customer(2) for _ in range(ATHLETES))
-        for own in (0, 1)
+        for number, who in enumerate(make_customer(COACHES) for _ in range(ATHLETES))
+        for own in range(COACHES)
     ]
     with ThreadPoolExecutor(len(wishes)) as pool:
         answers = list(pool.map(lambda wish: desk.book(wish.who, wish.request, Prefer="wait=30"), wishes))
