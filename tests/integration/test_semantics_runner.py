@@ -1,32 +1,57 @@
 """Whatever happens to an execution on the real engine and database: it comes to what the oracle says, once."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
+from random import Random
+from threading import Event as Flag
+from threading import Lock
+from time import monotonic
 from typing import Any
 from uuid import UUID
+from zlib import crc32
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, example, given, note, settings
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from tests.drawn_flows import NAME, Action, Nothing, Plot, plots, workflow_of
 from tests.integration.test_runner import assert_replay_gives_the_row
-from tests.unit.oracle import Model, assert_lawful
+from tests.unit.oracle import Flow, Model, Unit, assert_lawful, effects_of
 from workflows.engine import store, sweep
 from workflows.engine.client import ExecutionClient
 from workflows.engine.planner import next_moves
 from workflows.engine.registry import Registry
 from workflows.engine.runner import Delivery, Runner
+from workflows.engine.status import EventView
 from zea.context import StepContext
 from zea.db import transaction
-from zea.errors import NotPossible, Refusal, StaleMessage
+from zea.errors import Busy, NotPossible, Refusal, StaleMessage
 
+WORKERS = 4
+LONGEST_SECONDS = 30
+QUEUES = ("workflows", "notifications")
+PASSING = ("deadlock", "connection_lost")
 versions = count(1)
 on_stage: list["Play"] = []
+
+
+def one_of(fate: str, number: int) -> str:
+    """There are several ways to fail for a passing reason, and to die."""
+    ways = {"deadlock": ("deadlock", "connection_lost", "cut_off"), "killed": ("killed", "killed_with_its_connection")}
+    return ways[fate][number % len(ways[fate])] if fate in ways else fate
+
+
+def queue_of(name: str) -> str:
+    return QUEUES[name.startswith("notify_")]
+
+
+def backend_of(db: Session) -> int:
+    return int(db.execute(text("SELECT pg_backend_pid()")).scalar_one())
 
 
 class Killed(BaseException):
@@ -60,6 +85,49 @@ def messages_of(signature: Any, chain: tuple[Any, ...] = ()) -> Iterator[Message
         case task:
             _, epoch, *dispatches = signature["args"]
             yield Message(task.partition(".")[2], epoch, dispatches[0] if dispatches else 0, chain)
+
+
+def retold(flow: Flow, events: list[EventView]) -> Model:
+    """The model that is told what the events tell; each of them was possible when it was recorded."""
+    model = Model(flow)
+    names = {step: unit.name for unit in model.units.values() for step in unit.steps}
+    names |= {f"undo_{step}": f"undo_{name}" for step, name in names.items()}
+    for event in events:
+        step = f"undo_{event.step}" if event.type == "step.compensated" else event.step
+        _retell(model, event, names[step] if step else "", step)
+    return model
+
+
+def _retell(model: Model, event: EventView, name: str, step: str | None) -> None:
+    match event.type, event.data:
+        case "step.started", _:
+            assert model.begins(name)
+        case (("step.completed" | "step.compensated"), _):
+            if step == effects_of(model.units[name.removeprefix("undo_")], name)[-1]:
+                model.succeeds(name)
+        case "step.retried", {"kind": kind}:
+            model.fails_for_now(name, kind)
+            assert name not in model.failed
+        case "step.failed", {"kind": "worker_lost"}:
+            assert not model.begins(name)
+        case "step.failed", {"kind": kind} if kind in PASSING:
+            model.fails_for_now(name, kind)
+            assert name in model.failed
+        case "step.failed", {"kind": kind}:
+            model.fails(name, kind)
+        case "timer.fired", {"timer": timer}:
+            model.wakes(timer)
+        case "execution.compensating", {"cause": "cancelled"}:
+            model.is_cancelled()
+        case "execution.cancelled", _ if not model.undoing:
+            model.is_cancelled()
+        case "execution.resumed", _:
+            model.is_resumed()
+    match event.type:
+        case "execution.compensating":
+            assert model.undoing
+        case "execution.completed" | "execution.failed" | "execution.cancelled":
+            assert event.type == f"execution.{model.ended}"
 
 
 class Play:
@@ -98,6 +166,10 @@ class Play:
                 db.execute(text("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40P01'; END $$"))
             case "connection_lost":
                 db.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+            case "cut_off":
+                # What is sent next finds out, be that another step or the end of the attempt.
+                with transaction() as other:
+                    other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": backend_of(db)})
             case "killed":
                 raise Killed
             case "killed_with_its_connection":
@@ -157,23 +229,20 @@ class Play:
 
     # What comes over it.
 
-    def pass_time(self) -> None:
-        """A minute passes, and what was sent before has been taken from its queue."""
-        ids = {"id": self.execution_id}
+    def pass_time(self, worked_off: list[str]) -> None:
+        """A minute passes, and what was sent before has been taken from those queues which are worked off."""
+        dispatched = text("""
+            UPDATE workflow_executions SET dispatched_at = dispatched_at - interval '1 minute',
+                due_at = clock_timestamp() WHERE id = :id AND due_at IS NOT NULL""")
+        probed = text("""
+            INSERT INTO workflow_queues (queue, probed_at, passed_at)
+            SELECT queue, clock_timestamp(),
+                CASE WHEN queue = ANY (:worked_off) THEN clock_timestamp() ELSE '2026-01-01' END
+            FROM unnest(CAST(:queues AS text[])) AS queue
+            ON CONFLICT (queue) DO UPDATE SET probed_at = excluded.probed_at, passed_at = excluded.passed_at""")
         with transaction() as db:
-            db.execute(
-                text("""
-                    UPDATE workflow_executions SET dispatched_at = dispatched_at - interval '1 minute',
-                        due_at = clock_timestamp() WHERE id = :id AND due_at IS NOT NULL"""),
-                ids,
-            )
-            db.execute(
-                text("""
-                    INSERT INTO workflow_queues
-                    SELECT unnest(CAST(:queues AS text[])), clock_timestamp(), clock_timestamp()
-                    ON CONFLICT (queue) DO UPDATE SET probed_at = clock_timestamp(), passed_at = clock_timestamp()"""),
-                {"queues": self.registry.queues()},
-            )
+            db.execute(dispatched, {"id": self.execution_id})
+            db.execute(probed, {"queues": list(QUEUES), "worked_off": worked_off})
 
     def let_timers_pass(self) -> list[str]:
         """The moment of every timer comes; answers which there were."""
@@ -248,22 +317,21 @@ class Told(Play):
     def plan_for(self, name: str, number: int, fates: tuple[str, ...]) -> str:
         """What the attempt comes to: in the middle of a block, or at its end."""
         fate = fates[number // 8 % len(fates)]
-        if fate == "deadlock" and number % 3 == 0:
-            fate = "connection_lost"
-        if fate == "killed" and number % 2 == 0:
-            fate = "killed_with_its_connection"
         unit = self.workflow.unit(name)
         assert unit is not None
         steps = len(unit.steps)
-        self.plan = ["done"] * (steps if fate == "done" else number % steps) + [fate]
-        return fate
+        way = one_of(fate, number)
+        self.plan = ["done"] * (steps if fate == "done" else number % steps) + [way]
+        return way
 
     def tell(self, name: str, fate: str) -> None:
         match fate:
             case "done":
                 self.model.succeeds(name)
-            case "deadlock" | "connection_lost":
-                self.model.fails_for_now(name, fate)
+            case "deadlock":
+                self.model.fails_for_now(name, "deadlock")
+            case "connection_lost" | "cut_off":
+                self.model.fails_for_now(name, "connection_lost")
             case _:
                 self.model.fails(name, fate)
 
@@ -271,11 +339,15 @@ class Told(Play):
         if self.broker:
             self.broker.pop(number % len(self.broker))
 
-    def sweep(self, _: int = 0) -> None:
-        self.pass_time()
+    def sweep(self, number: int = 0) -> None:
+        """What was sent through a queue that is worked off is lost; what waits in line in another one is not."""
+        worked_off = [QUEUES, QUEUES, QUEUES[:1], QUEUES[1:]][number % 4]
+        self.pass_time(list(worked_off))
+        lost = [name for name in self.model.runnable if queue_of(name) in worked_off]
         sent_before = len(self.broker)
-        assert sweep.redrive(self.registry) == bool(self.model.runnable)
-        self.check_published([], self.broker[sent_before:])
+        assert sweep.redrive(self.registry) == bool(lost)
+        self.check_published([name for name in self.model.runnable if name not in lost], self.broker[sent_before:])
+        assert all(message.dispatches for message in self.broker[sent_before:])
 
     def clock(self, _: int = 0) -> None:
         before, sent_before = self.model.runnable, len(self.broker)
@@ -318,6 +390,85 @@ class Told(Play):
         self.check()
         assert self.model.ended
         assert self.effects == self.model.effects
+        assert retold(self.flow, self.client.events(self.execution_id)).history == self.model.history
+        self.check_end()
+
+
+class Raced(Play):
+    """Workers take what they get, all at once; what the events tell is what happened, and is judged in the end."""
+
+    def __init__(self, plot: Plot) -> None:
+        super().__init__(plot, self.fate_of)
+        self.fates = plot.fates
+        self.salt = plot.story[0].number
+        # One in three is cancelled, by whoever takes the message of that number.
+        self.cancelled_with = self.salt // 3 % 16 if self.salt % 3 == 0 else None
+        self.taking = Lock()
+        self.taken = 0
+        self.start()
+
+    def fate_of(self, ctx: StepContext) -> str:
+        """The same for each attempt, whoever makes it and however often; the fourth one succeeds."""
+        number = crc32(f"{self.salt} {ctx.step} {ctx.attempt}".encode())
+        return one_of(self.fates[number // 8 % len(self.fates)], number) if ctx.attempt < 4 else "done"
+
+    def work_off(self) -> None:
+        """Four workers, until it has ended."""
+        over, deadline = Flag(), monotonic() + LONGEST_SECONDS
+
+        def work(number: int) -> None:
+            random = Random(self.salt + number)
+            while not over.is_set():
+                assert monotonic() < deadline, "it does not end"
+                try:
+                    if taken := self.take(random):
+                        self.deliver(*taken)
+                    elif self.row.completed_at:
+                        over.set()
+                    else:
+                        self.look_after()
+                except BaseException:
+                    over.set()
+                    raise
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(work, range(WORKERS)))
+
+    def take(self, random: Random) -> tuple[Message, int] | None:
+        """Any message, and its number; every other one is delivered a second time."""
+        with self.taking:
+            if not self.broker:
+                return None
+            self.taken += 1
+            place = random.randrange(len(self.broker))
+            message = self.broker[place] if random.random() < 0.5 else self.broker.pop(place)
+            return message, self.taken
+
+    def deliver(self, message: Message, number: int) -> None:
+        if number == self.cancelled_with:
+            with suppress(NotPossible, Busy):
+                self.client.cancel(self.execution_id, actor="user:test", reason="no more")
+        try:
+            self.run(message)
+        except StaleMessage:
+            with self.taking, suppress(ValueError):
+                self.broker.remove(message)
+        except Killed:
+            self.broker.append(replace(message, redelivered=True))
+
+    def look_after(self) -> None:
+        self.pass_time(list(QUEUES))
+        self.let_timers_pass()
+        sweep.redrive(self.registry)
+        sweep.fire(self.registry)
+
+    def come_to_an_end(self) -> None:
+        self.work_off()
+        self.model = retold(self.flow, self.client.events(self.execution_id))
+        self.check()
+        assert sorted(self.effects) == sorted(self.model.effects)
+        undone = [effect for effect in self.effects if effect.startswith("undo_")]
+        assert undone == [effect for effect in self.model.effects if effect.startswith("undo_")]
         self.check_end()
 
 
@@ -335,9 +486,21 @@ each_in_one_database = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+# One branch begins to wait for the clock after another one has failed: what was done in it is undone at once.
+NOBODY_WAITS = Plot(
+    flow=[
+        [
+            [Unit("step_1", ("step_1",), attempts=2, naps=True)],
+            [Unit("step_2", ("step_2",), undoable=frozenset({"step_2"})), Unit("step_3", ("step_3",))],
+        ]
+    ],
+    fates=("done", "deadlock"),
+    story=[Action("work", 1), Action("work", 9), Action("work", 8)],
+)
 
 
-@settings(each_in_one_database, max_examples=80)
+@settings(each_in_one_database, max_examples=90)
+@example(plot=NOBODY_WAITS)
 @given(plot=plots(longest=40))
 def test_any_execution_goes_and_ends_as_the_oracle_says(plot: Plot) -> None:
     note(str(plot))
@@ -347,4 +510,15 @@ def test_any_execution_goes_and_ends_as_the_oracle_says(plot: Plot) -> None:
     play.come_to_an_end()
     while play.model.resumable:
         play.resume()
+        play.come_to_an_end()
+
+
+@settings(each_in_one_database, max_examples=50)
+@given(plot=plots(longest=24))
+def test_any_execution_worked_on_by_four_at_once_ends_as_its_events_tell(plot: Plot) -> None:
+    note(str(plot))
+    play = Raced(plot)
+    play.come_to_an_end()
+    if play.model.resumable:
+        play.client.resume(play.execution_id, actor="user:test")
         play.come_to_an_end()

@@ -150,6 +150,8 @@ def _try_again(progress: Progress, unit: Unit, retried: StepRetried) -> Outcome:
     progress.conclude()
     if delay is None:
         progress.record()
+        # The timer may have been all that the execution still waited for before it is undone.
+        progress.publish(progress.new_moves)
     else:
         progress.record(delay=delay)
         progress.publish((unit,), delay)
