@@ -33,11 +33,7 @@ def check_definitions(**_: Any) -> None:
     except ZeaError as error:
         sys.exit(f"zea: {error.message}")
     except Exception as error:
-        sys.exit(f"zea: the definitions cannot be compared with the registered ones: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).partition("\n")[0]
+        sys.exit(f"zea: the definitions cannot be compared with the registered ones: {db.first_line(error)}")
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types

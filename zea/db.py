@@ -186,6 +186,11 @@ def release_connections_of_parent() -> None:
         _pool.cache_clear()
 
 
+def first_line(error: Exception) -> str:
+    """What the driver said, without the statement and its values, which SQLAlchemy adds on later lines."""
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]
+
+
 def violated_constraint(error: DBAPIError) -> str | None:
     """The name of the constraint that refused a statement, or None if none did."""
     diagnostic: Diagnostic | None = getattr(error.orig, "diag", None)

@@ -736,8 +736,8 @@ ATTEMPTS = (
         "Five attempts that vanish end a step as `worker_lost`.",
         "A step that kills its worker does so for ever.",
         "workflows/engine/runner.py",
-        "if vanished < MAXIMUM_VANISHED:",
-        "if vanished >= 0:",
+        "if begun.vanished < MAXIMUM_VANISHED:",
+        "if begun.vanished >= 0:",
         (FAILURES + "TestVanishedAttempts::test_are_counted_and_end_as_worker_lost",),
     ),
     Mutant(
@@ -901,8 +901,8 @@ PEOPLE = (
         "A cancellation takes the execution's row.",
         "It is decided on what a running step is about to change.",
         "workflows/engine/interventions.py",
-        "    execution = _known(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)\n",
-        "    execution = _known(store.read(db, execution_id), execution_id)\n",
+        "    execution = store.found(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)\n",
+        "    execution = store.found(store.read(db, execution_id), execution_id)\n",
         (PROTECTIONS + "TestInterventions::test_a_cancellation_waits_for_the_step_that_holds_the_row",),
     ),
     Mutant(

@@ -90,7 +90,7 @@ class Attempt:
         self._begun = Begun(step, self.clock())
 
     def _fail(self, error: Exception) -> None:
-        self.facts = [self._failed(classify(error, self._known_private))]
+        self.facts = [self._failed(classify(error, lambda: self._known_private))]
         self.private.clear()
 
     def _call(self, step: Step) -> Json:

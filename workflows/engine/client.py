@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -29,13 +28,12 @@ from workflows.engine.status import (
 from workflows.engine.store import Filter
 from zea import db as database
 from zea.cursors import to_cursor, to_position
-from zea.errors import InvalidInput, NotFound
+from zea.errors import InvalidInput
 
 POLL_SECONDS = 0.1
 LONGEST_REASON = 500
 # What no JSON in PostgreSQL can hold: NUL, and halves of characters, as from a terminal with another encoding.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ class ExecutionClient:
             return self._status(db, execution_id)
 
     def _status(self, db: Session, execution_id: UUID) -> ExecutionView:
-        row = _found(store.read(db, execution_id), execution_id)
+        row = store.found(store.read(db, execution_id), execution_id)
         workflow = self.registry.get(row.workflow, row.version)
         held = frozenset() if row.completed_at else store.held_keys(db)
         return view_of(workflow, row, store.now(db), held)
@@ -209,7 +207,7 @@ class ExecutionClient:
             NotFound: there is no such execution.
         """
         with database.transaction() as db:
-            _found(store.read(db, execution_id), execution_id)
+            store.found(store.read(db, execution_id), execution_id)
             return [event_view(event) for event in store.events(db, execution_id, after, limit)]
 
     def close(self) -> None:
@@ -229,9 +227,3 @@ def _said(reason: str) -> str:
     if UNSTORABLE.search(said):
         raise InvalidInput("The reason holds characters that cannot be stored: write it as UTF-8 text.", "reason")
     return said
-
-
-def _found(row: Row | None, execution_id: UUID) -> Row:
-    if row is None:
-        raise NotFound(f"There is no execution {execution_id}.")
-    return row

@@ -140,7 +140,7 @@ def _step_of(function: Callable[..., Any]) -> Step:
         name=name,
         function=function,
         takes=tuple(_parameter(name, each, hints) for each in rest if each.name != "ctx"),
-        returns=_checked(f"Step {name}", fields_of(_record(name, hints.get("return", type(None))))),
+        returns=_checked(f"Step {name}", fields_of(_record(name, hints["return"]))),
         wants_context=any(each.name == "ctx" for each in rest),
     )
 

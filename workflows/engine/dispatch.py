@@ -17,8 +17,6 @@ from zea.db import after_commit
 log = logging.getLogger(__name__)
 
 ANNOUNCEMENTS = "zea:executions"
-
-
 PROBE = "probe.passed"
 
 

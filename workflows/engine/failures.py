@@ -1,7 +1,7 @@
 """What an exception of a step means: try again, or fail; and in words that hold nothing personal."""
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,17 +33,17 @@ class Failure:
     traceback: str | None = None
 
 
-def classify(error: Exception, private: Mapping[str, Any]) -> Failure:
-    """What ``error`` means for its step; the ``private`` values that it quotes are blanked out."""
+def classify(error: Exception, read_private: Callable[[], Mapping[str, Any]]) -> Failure:
+    """What ``error`` means for its step; the execution's private values are read, and blanked out, where needed."""
     match error:
         case ZeaError():
-            return Failure(error.kind, without(private, error.message), resumable=not isinstance(error, Refusal))
+            return Failure(error.kind, without(read_private(), error.message), resumable=not isinstance(error, Refusal))
         case DBAPIError(orig=psycopg.Error() as cause):
             return _of_database(error, cause, is_lost=error.connection_invalidated)
         # The engine's own statements come without SQLAlchemy's wrapping.
         case psycopg.Error():
             return _of_database(error, error, is_lost=_ends_connection(error))
-    return _unexpected(error, private)
+    return _unexpected(error, read_private())
 
 
 def _unexpected(error: Exception, private: Mapping[str, Any]) -> Failure:

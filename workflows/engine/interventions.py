@@ -16,7 +16,7 @@ from workflows.engine.registry import Registry
 from workflows.engine.start import Started
 from workflows.engine.state import State
 from zea.db import new_id
-from zea.errors import InvalidInput, NotFound, NotPossible
+from zea.errors import InvalidInput, NotPossible
 
 # A step that runs alone holds its execution's row: a person waits this long for it.
 STEP_PATIENCE = timedelta(seconds=5)
@@ -87,7 +87,7 @@ def rerun(
         InvalidInput: the workflow has no step ``from_step``.
         NotPossible: it has not ended, its version is not known here, or what ``from_step`` builds on does not stand.
     """
-    old = _known(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)
+    old = store.found(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)
     workflow = _workflow_of(registry, old)
     if old.status not in ENDED:
         raise NotPossible(f"{execution_id} is {old.status}: it can be run anew once it has ended.")
@@ -126,12 +126,12 @@ def _insert(
     fact = ExecutionStarted(workflow.name, workflow.version, old.inputs, str(old.id), from_step, reason)
     started = Event(1, old.created_at, actor, fact)
     store.insert(db, workflow, new_execution_id, started, {}, None, store.Dispatched([], PATIENCE))
-    return _known(store.lock(db, new_execution_id), new_execution_id)
+    return store.found(store.lock(db, new_execution_id), new_execution_id)
 
 
 def _held(db: Session, registry: Registry, execution_id: UUID, actor: str) -> tuple[Workflow, Progress]:
     """The execution, its row held, ready to be moved on."""
-    execution = _known(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)
+    execution = store.found(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)
     workflow = _workflow_of(registry, execution)
     return workflow, Progress(db, workflow, execution, Clock(store.now(db)), actor)
 
@@ -143,9 +143,3 @@ def _workflow_of(registry: Registry, execution: store.Stored) -> Workflow:
             f"{execution.workflow} version {execution.version} is not known here: use the release that runs it."
         )
     return workflow
-
-
-def _known(execution: store.Stored | None, execution_id: UUID) -> store.Stored:
-    if execution is None:
-        raise NotFound(f"There is no execution {execution_id}.")
-    return execution

@@ -11,6 +11,8 @@ from workflows.engine.dispatch import queue_of
 from workflows.engine.policy import STEP_TIMEOUT
 from zea.errors import DefinitionError, FingerprintChanged
 
+KINDS = ("step", "atomic", "parallel")
+
 
 class Registry:
     """The definitions that this process can run.
@@ -108,9 +110,6 @@ def _first_difference(before: list[object], after: list[object]) -> str:
             return f"number {index + 1}: {_difference(old, new)}"
     longer, word = (before, "removed") if len(before) > len(after) else (after, "added")
     return f"{_names(longer[min(len(before), len(after)) :])} {word}"
-
-
-KINDS = ("step", "atomic", "parallel")
 
 
 def _kind(entry: dict[str, object]) -> str | None:

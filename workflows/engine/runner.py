@@ -112,13 +112,14 @@ class Runner:
             clock = Clock(store.now(db))
             progress = Progress(db, workflow, execution, clock, self.worker)
             tries = progress.state.tries_of(unit)
-            vanished = tries.vanished + (1 if tries.started else 0)
+            begun = tries.begun()
             step, block = unit.steps[0].name, block_of(unit)
-            if vanished < MAXIMUM_VANISHED:
-                progress.add(StepStarted(step, tries.attempt + (1 if tries.started else 0), block))
+            if begun.vanished < MAXIMUM_VANISHED:
+                progress.add(StepStarted(step, begun.attempt, block))
                 progress.record()
                 return progress.state
-            message = f"{vanished} workers began it and were not heard of again: find what kills them, then resume."
+            vanished = f"{begun.vanished} workers began it and were not heard of again"
+            message = f"{vanished}: find what kills them, then resume."
             progress.add(StepFailed(step, tries.attempt, clock(), 0.0, "worker_lost", message, True, block=block))
             progress.conclude()
             progress.record()

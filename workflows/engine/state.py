@@ -66,6 +66,11 @@ class Tries:
     vanished: int = 0
     started: bool = False
 
+    def begun(self) -> "Tries":
+        """Once an attempt begins: one that had begun already was not heard of again."""
+        lost = 1 if self.started else 0
+        return replace(self, attempt=self.attempt + lost, vanished=self.vanished + lost, started=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
@@ -175,10 +180,7 @@ def _tried(state: State, unit: str, fact: StepStarted | StepRetried | StepFailed
     before = state.tries.get(unit, FIRST_TRY)
     match fact:
         case StepStarted():
-            # One that had begun already was not heard of again.
-            after = replace(
-                before, attempt=fact.attempt, started=True, vanished=before.vanished + (1 if before.started else 0)
-            )
+            after = before.begun()
         case StepRetried():
             after = Tries(fact.attempt + 1, failures=before.failures + 1)
         case StepFailed():

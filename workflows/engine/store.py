@@ -26,7 +26,7 @@ from workflows.engine.planner import DONE, open_units, status_of
 from workflows.engine.state import Cancellation, Problem, State, StepState, Tries, output_of, subject_of
 from workflows.engine.values import Json
 from zea.db import SAVEPOINT, driver_connection
-from zea.errors import Busy
+from zea.errors import Busy, NotFound
 
 COLUMNS = """id, workflow, version, status, subject, start_key, started_by, inputs, state, output, error, current_step,
     completed_steps, total_steps, epoch, position, rerun_of, dispatches, due_at, wakes_at, created_at,
@@ -284,8 +284,7 @@ def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, 
     arguments = {
         "id": execution_id,
         "key": claim_key(execution_id, unit_name),
-        # PostgreSQL counts in milliseconds, and takes 0 for no limit.
-        "limit": str(max(1, int(limit.total_seconds() * 1000))),
+        "limit": _milliseconds(limit),
     }
     cursor, driver = _cursor(db), driver_connection(db)
     statement = CLAIMS[with_row, driver.info.server_version >= TRANSACTION_LIMIT_SINCE]
@@ -300,6 +299,17 @@ def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, 
 
 def read(db: Session, execution_id: UUID) -> Stored | None:
     return _first(_cursor(db).execute(READ, {"id": execution_id}))
+
+
+def found(row: Stored | None, execution_id: UUID) -> Stored:
+    """The row.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if row is None:
+        raise NotFound(f"There is no execution {execution_id}.")
+    return row
 
 
 def standings(db: Session, execution_ids: Sequence[UUID]) -> list[StoredStanding]:
@@ -319,9 +329,8 @@ def lock_within(db: Session, execution_id: UUID, patience: timedelta) -> Stored 
     Raises:
         Busy: somebody else held the row for longer than ``patience``.
     """
-    milliseconds = str(int(patience.total_seconds() * 1000))
     try:
-        _cursor(db).execute("SELECT set_config('lock_timeout', %s, true)", (milliseconds,))
+        _cursor(db).execute("SELECT set_config('lock_timeout', %s, true)", (_milliseconds(patience),))
         return lock(db, execution_id)
     except LockNotAvailable:
         raise Busy(f"A step of {execution_id} is running: try again in a few seconds.") from None
@@ -557,6 +566,11 @@ def register(db: Session, workflow: Workflow) -> DictRow:
     row = cursor.execute(REGISTERED, arguments).fetchone()
     assert row is not None
     return row
+
+
+def _milliseconds(limit: timedelta) -> str:
+    """A limit as PostgreSQL's settings have it, which take 0 for none."""
+    return str(max(1, int(limit.total_seconds() * 1000)))
 
 
 def _cursor(db: Session) -> Cursor[DictRow]:

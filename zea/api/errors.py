@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from zea import errors
 from zea.api.schemas import PROBLEM_MEDIA_TYPE, FieldProblem, Problem
+from zea.db import first_line
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _database_unavailable(request: Request, error: Exception) -> JSONResponse:
     """No connection, no free one in time, a deadlock or a serialization failure: the same request may succeed now."""
-    log.warning("database unavailable: %s", _first_line(error))
+    log.warning("database unavailable: %s", first_line(error))
     detail = UNKNOWN if _may_have_been_committed(error) else UNCHANGED
     return problem(request, HTTPStatus.SERVICE_UNAVAILABLE, errors.Unreachable.kind, detail, headers=RETRY_SOON)
 
@@ -170,11 +171,6 @@ async def _database_unavailable(request: Request, error: Exception) -> JSONRespo
 def _may_have_been_committed(error: Exception) -> bool:
     """Whether a connection in use was lost: the last that was sent over it may have been its commit."""
     return bool(getattr(error, "connection_invalidated", False))
-
-
-def _first_line(error: Exception) -> str:
-    """What the driver said, without the statement and its values, which SQLAlchemy adds on later lines."""
-    return str(getattr(error, "orig", None) or error).partition("\n")[0]
 
 
 async def _database_error(request: Request, error: Exception) -> JSONResponse:
