@@ -22,7 +22,7 @@ from tests.conftest import migrated_template
 from tests.e2e.conftest import CELERY_IS_READY, Desk
 from tests.e2e.nodes import ProcessContainer, StartNode
 from tests.waiting import wait_until
-from zea.db import POOL_SIZE, transaction
+from zea.db import transaction
 from zea.stack import processes
 from zea.stack.servers import EmbeddedServers
 
@@ -360,13 +360,6 @@ def test_a_worker_that_cannot_check_its_definitions_ends_and_says_why(
     assert CELERY_IS_READY not in node.logs()
     (said,) = [line for line in node.logs().splitlines() if line.startswith("zea: ")]
     assert "the definitions cannot be compared" in said
-
-
-@pytest.mark.usefixtures("database")
-def test_no_thread_waits_for_anothers_turn_to_publish() -> None:
-    from zea.broker import app
-
-    assert app.conf.broker_pool_limit >= POOL_SIZE
 
 
 @pytest.mark.usefixtures("celery_worker_cluster")

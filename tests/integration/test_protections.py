@@ -40,7 +40,7 @@ from zea.api import app as api_app
 from zea.api import waiting
 from zea.api.models import IdempotencyKey
 from zea.context import StepContext
-from zea.db import new_id, transaction
+from zea.db import POOL_SIZE, new_id, transaction
 from zea.errors import Busy, DefinitionError, FingerprintChanged, Refusal, ZeaError
 
 Deed = Callable[[Session], object]
@@ -464,6 +464,12 @@ class TestBroker:
         with closing(socket.create_server(("127.0.0.1", 0))) as closed:
             address = f"redis://127.0.0.1:{closed.getsockname()[1]}/0"
         assert self.seconds_to_publish(address) < 2
+
+
+def test_no_thread_waits_for_anothers_turn_to_publish() -> None:
+    from zea.broker import app
+
+    assert app.conf.broker_pool_limit >= POOL_SIZE
 
 
 class TestStart:

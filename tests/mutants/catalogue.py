@@ -1129,7 +1129,7 @@ OUTAGES = (
         "celeryconfig.py",
         "broker_pool_limit = 20\n",
         "",
-        (OUTAGE_TESTS + "test_no_thread_waits_for_anothers_turn_to_publish",),
+        (PROTECTIONS + "test_no_thread_waits_for_anothers_turn_to_publish",),
     ),
     Mutant(
         "full_broker_ends_the_worker",
