@@ -1,24 +1,21 @@
 """Runs migrations online, against DATABASE_URL or against a connection handed over by the caller."""
 
 from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
 
 from alembic import context
 from sqlalchemy import Connection, create_engine, pool
 
+import workflows
+import zea
 from zea import config
 from zea.db import Base
 
-AREAS_WITH_TABLES = (
-    "zea.accounts",
-    "zea.api",
-    "zea.availability",
-    "zea.bookings",
-    "zea.credits",
-    "zea.notifications",
-    "workflows.engine",
-)
-for area in AREAS_WITH_TABLES:
-    import_module(f"{area}.models")
+for package in (zea, workflows):
+    for area in iter_modules(package.__path__, f"{package.__name__}."):
+        if area.ispkg and find_spec(f"{area.name}.models"):
+            import_module(f"{area.name}.models")
 
 
 def run(connection: Connection) -> None:

@@ -29,7 +29,7 @@ def check_definitions(**_: Any) -> None:
     """
     try:
         with db.transaction() as handle:
-            registry.verify(handle)
+            registry.register(handle)
     except ZeaError as error:
         sys.exit(f"zea: {error.message}")
     except Exception as error:

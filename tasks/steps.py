@@ -1,9 +1,11 @@
 """One named Celery task per unit of every registered workflow, so that Flower shows what runs."""
 
+from contextlib import suppress
 from uuid import UUID
 
 from celery import Task
 from celery.exceptions import Ignore
+from kombu.exceptions import OperationalError
 
 from workflows import catalog
 from workflows.engine.canvas import carried
@@ -40,10 +42,17 @@ def _register(registry: Registry, task_name: str, workflow_name: str, unit_name:
             outcome = runner.run(delivery)
         except StaleMessage as stale:
             # A duplicate that returned would have Celery publish the rest of its chain again.
+            _tell_flower(self)
             raise Ignore(stale.message) from stale
         if not outcome.chain_continues:
             self.request.chain = None
         return outcome.text
+
+
+def _tell_flower(task: Task) -> None:
+    """Of what is ignored Celery tells nothing more, and Flower would show it as started for ever."""
+    with suppress(OperationalError, RuntimeError):
+        task.send_event("task-rejected", retry=False)
 
 
 register_tasks(catalog.registry)

@@ -22,6 +22,9 @@ from zea import config
 
 log = logging.getLogger(__name__)
 
+# Whoever stands still in a transaction for longer loses its connection, and so its locks: nobody here works for long
+# between two statements, but a process can be frozen. A step's claim sets its own limits.
+LONGEST_IDLE = "60s"
 AFTER_COMMIT, CONNECTION = "after_commit", "connection"
 SAVEPOINT = "SAVEPOINT attempt"
 POOL_SIZE = 20
@@ -85,8 +88,14 @@ def _pool() -> Pool:
         # Parameters may be personal, and errors are logged.
         hide_parameters=True,
     )
+    event.listen(made, "connect", _limit_idling)
     event.listen(made, "checkout", _replace_if_ended)
     return Pool(made, os.getpid())
+
+
+def _limit_idling(made: psycopg.Connection, *_: object) -> None:
+    made.execute(f"SET idle_in_transaction_session_timeout = '{LONGEST_IDLE}'")
+    made.commit()
 
 
 def _replace_if_ended(pooled: psycopg.Connection, *_: object) -> None:

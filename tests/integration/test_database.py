@@ -1,12 +1,14 @@
 """Connections: never shared with a forked child, given back in time, made once, and replaced when they have ended."""
 
 import os
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 
 import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from tests.waiting import wait_until
 from zea import db
@@ -96,6 +98,31 @@ def test_what_the_server_says_unasked_does_not_end_a_connection(database: str) -
         connection.execute("NOTIFY something")
     wait_until(lambda: db._has_something_to_read(pooled))
     assert backend() == ours
+
+
+def test_whoever_stands_still_in_a_transaction_loses_the_connection(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "LONGEST_IDLE", "100ms")
+    db.close_connections()
+
+    def freeze() -> None:
+        with db.transaction() as frozen, psycopg.connect(database, autocommit=True) as other:
+            frozen.execute(text("SELECT pg_advisory_xact_lock(1)"))
+            take = "SELECT pg_try_advisory_lock(1)"
+            wait_until(lambda: other.execute(take).fetchone() == (True,), 5, "the lock to be free")
+            frozen.execute(text("SELECT 1"))
+
+    with pytest.raises(DBAPIError, match="idle-in-transaction"):
+        freeze()
+    db.close_connections()
+
+
+def test_a_server_that_answers_nothing_is_given_up_after_ten_seconds(database: str) -> None:
+    with db.transaction() as handle:
+        descriptor = db.driver_connection(handle).fileno()
+        with socket.socket(fileno=os.dup(descriptor)) as seen:
+            assert seen.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
 
 
 def test_a_connection_that_is_lost_in_use_does_not_hide_what_failed(database: str) -> None:

@@ -22,7 +22,7 @@ from tests.requested_booking import (
     sleeping_booking,
 )
 from workflows.booking_request import booking_request
-from workflows.engine import store
+from workflows.engine import search
 from workflows.engine.policy import Retry
 from zea.accounts.models import Role
 from zea.cli.app import app as command_line
@@ -174,7 +174,7 @@ def test_what_is_active_is_found_without_reading_what_has_ended(booked: Requeste
         copied = f"SELECT gen_random_uuid(), {columns} FROM workflow_executions, generate_series(1, 5000)"
         db.execute(text(f"INSERT INTO workflow_executions (id, {columns}) {copied}"))
         db.execute(text("ANALYZE workflow_executions"))
-        plan = "\n".join(line for (line,) in driver_connection(db).execute(f"EXPLAIN {store.LIST}", wanted))
+        plan = "\n".join(line for (line,) in driver_connection(db).execute(f"EXPLAIN {search.LIST}", wanted))
     assert "ix_workflow_executions_status" in plan
     assert "Seq Scan" not in plan
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.integration.test_runner import assert_replay_gives_the_row, first_tasks
-from workflows.engine import store, sweep
+from workflows.engine import backlog, store, sweep
 from workflows.engine.client import ExecutionClient
 from workflows.engine.definition import Workflow, atomic, parallel, step
 from workflows.engine.planner import next_moves
@@ -716,7 +716,8 @@ class TestVersions:
     def test_two_versions_run_side_by_side(self) -> None:
         newer = Workflow(name=visit.name, version=2, input=Journey, flow=[step(see), step(rest)])
         both = Runner(Registry(visit, newer), worker="worker:test")
-        old, new = begin(visit), client.start(newer, Journey("Ana"), actor="test").execution_id
+        ana = Journey("Ana")
+        old, new = begin(visit), ExecutionClient(Registry(newer)).start(newer, ana, actor="test").execution_id
         for execution, units in ((old, ("see", "hear", "tell", "rest")), (new, ("see", "rest"))):
             for unit in units:
                 both.run(Delivery(visit.name, unit, execution, 1))
@@ -724,7 +725,7 @@ class TestVersions:
 
     def test_one_that_is_not_known_is_left_alone_and_shown(self) -> None:
         newer = Workflow(name=visit.name, version=2, input=Journey, flow=[step(see), step(rest)])
-        execution = client.start(newer, Journey("Ana"), actor="test").execution_id
+        execution = ExecutionClient(Registry(newer)).start(newer, Journey("Ana"), actor="test").execution_id
         with pytest.raises(StaleMessage, match="version 2 is not known here"):
             deliver_unknown(execution)
         with pytest.raises(NotPossible, match="version 2 is not known here"):
@@ -752,10 +753,10 @@ class TestSweep:
 
     def probe(self, queue: str, *, passed: bool) -> None:
         with transaction() as db:
-            probed_at = store.probe(db, queue, timedelta(0))
+            probed_at = backlog.probe(db, queue, timedelta(0))
             assert probed_at is not None
             if passed:
-                store.probe_passed(db, queue, probed_at)
+                backlog.probe_passed(db, queue, probed_at)
 
     def test_leaves_alone_what_no_probe_has_overtaken(self) -> None:
         execution = begin(visit)
@@ -814,7 +815,7 @@ class TestSweep:
     @pytest.mark.parametrize("find", ["due", "awake"])
     def test_reads_only_what_is_due(self, find: str) -> None:
         """With many that wait and few that are due, the plan uses the partial index."""
-        query = {"due": store.DUE, "awake": store.AWAKE}[find]
+        query = {"due": backlog.DUE, "awake": backlog.AWAKE}[find]
         column = {"due": "due_at", "awake": "wakes_at"}[find]
         with transaction() as db:
             db.execute(
@@ -827,7 +828,7 @@ class TestSweep:
             )
             db.execute(text("ANALYZE workflow_executions"))
             arguments = {"names": ["test.Visit"], "versions": [1], "publishing": timedelta(), "limit": 200}
-            plan = store._cursor(db).execute(f"EXPLAIN {query}", arguments).fetchall()
+            plan = store.cursor(db).execute(f"EXPLAIN {query}", arguments).fetchall()
         assert f"ix_workflow_executions_{column}" in str(plan)
         assert "Seq Scan on workflow_executions" not in str(plan)
 

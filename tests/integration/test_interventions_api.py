@@ -613,7 +613,7 @@ def test_the_command_line_ends_with_3_when_the_database_does_not_answer(
 def test_the_command_line_does_not_intervene_with_other_definitions(zea: Zea) -> None:
     execution = requested_booking().execution_id
     with transaction() as handle:
-        registry.verify(handle)
+        registry.register(handle)
         # What a process with another shape under the same version would have registered.
         shape = """UPDATE workflow_definitions SET fingerprint = 'other', shape = shape || '{"subject": "other"}'"""
         handle.execute(text(shape))

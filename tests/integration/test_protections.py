@@ -26,7 +26,7 @@ from tests.integration.conftest import Person
 from tests.integration.test_database import backend, in_a_fork
 from tests.integration.test_runner import first_tasks
 from tests.waiting import wait_until
-from workflows.engine import dispatch, interventions, store, sweep
+from workflows.engine import backlog, dispatch, interventions, store, sweep
 from workflows.engine.client import ExecutionClient
 from workflows.engine.definition import Workflow, atomic, parallel, step
 from workflows.engine.planner import next_moves
@@ -41,12 +41,22 @@ from zea.api import waiting
 from zea.api.models import IdempotencyKey
 from zea.context import StepContext
 from zea.db import POOL_SIZE, new_id, transaction
-from zea.errors import Busy, DefinitionError, FingerprintChanged, Refusal, ZeaError
+from zea.errors import (
+    Busy,
+    DefinitionError,
+    FingerprintChanged,
+    InvalidInput,
+    NotPossible,
+    Refusal,
+    Unreachable,
+    ZeaError,
+)
 
 Deed = Callable[[Session], object]
 SECOND = timedelta(seconds=1)
-# What a step does after it has left its mark.
+# What a step does after it has left its mark, and what it returns instead of what it should.
 deeds: dict[str, Deed] = {}
+answers: dict[str, object] = {}
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ def mark(db: Session, ctx: StepContext) -> None:
 
 def collect(db: Session, *, ctx: StepContext) -> Collected:
     mark(db, ctx)
-    return Collected("the blue one")
+    return answers.get("collect", Collected("the blue one"))  # type: ignore[return-value]  # what is tested
 
 
 def give_back(db: Session, *, ctx: StepContext) -> None:
@@ -77,6 +87,7 @@ def give_back(db: Session, *, ctx: StepContext) -> None:
 
 def weigh(db: Session, *, ctx: StepContext) -> None:
     mark(db, ctx)
+    return answers.get("weigh")  # type: ignore[return-value]  # what is tested
 
 
 def unload(db: Session, *, ctx: StepContext) -> None:
@@ -117,11 +128,11 @@ BLOCK = "collect_to_weigh"
 
 @pytest.fixture(autouse=True)
 def marks_table(database: str) -> Iterator[None]:
-    deeds.clear()
     with transaction() as db:
         db.execute(text("CREATE TABLE marks (execution_id uuid, step text)"))
     yield
     deeds.clear()
+    answers.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -216,7 +227,6 @@ class TestClaim:
         execution = begin()
 
         def stand_still(db: Session) -> None:
-            db.execute(text("SELECT 1"))
             wait_until(lambda: self.is_free(execution), 5, "the claim to be free")
 
         with pytest.raises(DBAPIError, match=r"idle-in-transaction|closed"):
@@ -351,6 +361,15 @@ class TestTask:
         self.trace(execution, "hand_over", "sign")
         assert (marks(execution).count("hand_over"), sent) == (1, ["parcel.sign"])
 
+    def test_a_duplicate_does_not_look_as_if_it_ran_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        told: list[str] = []
+        monkeypatch.setattr(Task, "send_event", lambda self, type, **_: told.append(type))
+        execution = begin()
+        self.trace(execution, BLOCK)
+        assert told == []
+        self.trace(execution, BLOCK)
+        assert told == ["task-rejected"]
+
     def test_a_duplicate_sends_nothing(self, sent: list[str]) -> None:
         execution = begin()
         deliver(execution, BLOCK, "carry", "notify_sender", "hand_over")
@@ -401,7 +420,7 @@ class TestProcess:
         from workflows import catalog
 
         with transaction() as db:
-            catalog.registry.verify(db)
+            catalog.registry.register(db)
         execute("UPDATE workflow_definitions SET fingerprint = 'another', shape = '{}'")
 
     @pytest.mark.usefixtures("changed")
@@ -486,6 +505,12 @@ class TestStart:
         assert client.list_executions().items == []
         assert published == []
 
+    def test_of_what_no_worker_would_run_is_refused(self) -> None:
+        changed = Workflow(name=parcel.name, version=1, input=Parcel, flow=[step(sign)])
+        for stranger in (changed, Workflow(name="test.Stranger", version=1, input=Parcel, flow=[step(sign)])):
+            with pytest.raises(InvalidInput, match="is not in the catalog"):
+                client.start(stranger, Parcel(), actor="test")
+
     def test_that_fails_leaves_its_idempotency_key_free(
         self, api: httpx.Client, athlete: Person, coach: Person, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -564,9 +589,9 @@ class TestSweep:
 
     def pass_probe(self, queue: str) -> None:
         with transaction() as db:
-            probed_at = store.probe(db, queue, timedelta(0))
+            probed_at = backlog.probe(db, queue, timedelta(0))
             assert probed_at is not None
-            store.probe_passed(db, queue, probed_at)
+            backlog.probe_passed(db, queue, probed_at)
 
     def test_of_two_units_only_the_one_whose_queue_was_overtaken_is_lost(self, published: list[str]) -> None:
         execution = begin()
@@ -583,7 +608,7 @@ class TestSweep:
         self.pass_probe("workflows")
         assert sweep.redrive(registry) == 1
         with transaction() as db:
-            assert store.lock_if_due(db, execution) is None
+            assert backlog.lock_if_due(db, execution) is None
 
     def sleeping(self) -> UUID:
         deeds["carry"] = deadlock
@@ -602,15 +627,15 @@ class TestSweep:
     def test_a_timer_fires_once_and_not_before_its_moment(self) -> None:
         execution = self.sleeping()
         with transaction() as db:
-            assert store.lock_if_awake(db, execution) is None
+            assert backlog.lock_if_awake(db, execution) is None
         assert sweep.fire(registry) == 0
         self.wake(execution)
         assert sweep.fire(registry) == 1
         with transaction() as db:
-            assert store.lock_if_awake(db, execution) is None
+            assert backlog.lock_if_awake(db, execution) is None
         assert types(execution).count("timer.fired") == 1
 
-    @pytest.mark.parametrize("take", [store.lock_if_due, store.lock_if_awake], ids=lambda take: take.__name__)
+    @pytest.mark.parametrize("take", [backlog.lock_if_due, backlog.lock_if_awake], ids=lambda take: take.__name__)
     def test_a_row_that_is_held_is_passed_over(self, take: Callable[[Session, UUID], object]) -> None:
         execution = self.sleeping()
         self.wake(execution)
@@ -625,17 +650,26 @@ class TestSweep:
         execution = self.sleeping()
         self.wake(execution)
         with transaction() as db:
-            assert store.awake(db, Registry(newer).versions(), limit=10) == []
-            assert store.awake(db, registry.versions(), limit=10) == [execution]
+            assert backlog.awake(db, Registry(newer).versions(), limit=10) == []
+            assert backlog.awake(db, registry.versions(), limit=10) == [execution]
 
     def test_a_probe_that_comes_late_does_not_turn_the_clock_back(self) -> None:
         with transaction() as db:
-            first, second = (store.probe(db, "workflows", timedelta(0)) for _ in range(2))
+            first, second = (backlog.probe(db, "workflows", timedelta(0)) for _ in range(2))
             assert first is not None
             assert second is not None
-            store.probe_passed(db, "workflows", second)
-            store.probe_passed(db, "workflows", first)
+            backlog.probe_passed(db, "workflows", second)
+            backlog.probe_passed(db, "workflows", first)
         assert execute("SELECT passed_at FROM workflow_queues").scalar() == second
+
+    def test_a_long_line_puts_the_next_probe_off_for_seconds_only(self) -> None:
+        with transaction() as db:
+            backlog.probe(db, "workflows", timedelta(0))
+        lag = "UPDATE workflow_queues SET probed_at = clock_timestamp() - :ago * :second, passed_at = :passed"
+        for ago, sent in ((1, False), (4, False), (6, True)):
+            execute(lag, ago=ago, second=SECOND, passed=clock.now() - timedelta(hours=1))
+            with transaction() as db:
+                assert (backlog.probe(db, "workflows", SECOND / 2) is not None) == sent
 
 
 class TestInterventions:
@@ -664,6 +698,67 @@ class TestInterventions:
             "step.compensated weigh",
             "step.compensated collect",
         ]
+
+    def test_what_they_refuse_says_what_to_do_instead(self) -> None:
+        ended = begin()
+        client.cancel(ended, actor="test", reason="no")
+        for intervene in (client.cancel, client.resume):
+            with pytest.raises(NotPossible, match="Begin it anew with rerun"):
+                intervene(ended, actor="test", reason="no")
+        with pytest.raises(NotPossible, match="It goes on by itself"):
+            client.resume(begin(), actor="test")
+
+
+class TestStep:
+    """What a step returns is what it says that it returns; what it returns otherwise would be lost."""
+
+    @pytest.mark.parametrize(
+        ("name", "returned", "said"),
+        [
+            ("weigh", 12, "weigh returned a int instead of None"),
+            ("collect", {"door": "blue"}, "collect returned a dict instead of Collected"),
+        ],
+    )
+    def test_that_returns_something_else_fails(self, name: str, returned: object, said: str) -> None:
+        answers[name] = returned
+        execution = begin()
+        deliver(execution, BLOCK)
+        view = client.get_execution_status(execution)
+        assert view.error is not None
+        assert (view.error.kind, view.resumable) == ("invalid_input", True)
+        assert said in view.error.message
+        assert marks(execution) == []
+
+    @pytest.mark.parametrize("error", [Busy(), Unreachable()], ids=lambda error: error.kind)
+    def test_that_finds_somebody_busy_or_away_is_tried_again(self, error: ZeaError) -> None:
+        deeds["weigh"] = raising(error)
+        execution = begin()
+        deliver(execution, BLOCK)
+        assert types(execution)[-1] == "step.retried weigh"
+
+    def test_that_takes_too_long_is_told_how_long_it_may_take(self) -> None:
+        deeds["hand_over"] = lambda db: db.execute(text("SET LOCAL statement_timeout = 50; SELECT pg_sleep(5)"))
+        execution = begin()
+        deliver(execution, BLOCK, "carry", "notify_sender", "hand_over")
+        retried = client.events(execution)[-1]
+        assert (retried.type, retried.data["kind"]) == ("step.retried", "timeout")
+        assert retried.data["message"].endswith(": hand_over may take 30 s.")
+
+
+class TestNewerRelease:
+    """While two releases run, the older one shows what the newer one has written."""
+
+    def test_its_events_and_statuses_are_shown(self) -> None:
+        execution = begin()
+        execute("ALTER TABLE workflow_executions DROP CONSTRAINT ck_workflow_executions_status")
+        execute("UPDATE workflow_executions SET status = 'dreaming' WHERE id = :id", id=execution)
+        execute("""
+            INSERT INTO workflow_events
+            SELECT execution_id, 2, 'dream.begun', NULL, at, actor, '{"of": "sheep"}' FROM workflow_events""")
+        event = client.events(execution)[-1]
+        assert (event.type, event.data) == ("dream.begun", {"of": "sheep"})
+        assert client.get_execution_status(execution).status == "dreaming"
+        assert [each.status for each in client.list_executions().items] == ["dreaming"]
 
 
 class TestRetry:

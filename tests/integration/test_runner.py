@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from workflows.engine import store, sweep
+from workflows.engine import backlog, store, sweep
 from workflows.engine.attempt import Clock
 from workflows.engine.client import ExecutionClient
 from workflows.engine.definition import Workflow, atomic, parallel, step
@@ -373,6 +373,7 @@ def test_the_branch_that_completes_the_join_publishes_what_follows(published: li
 
 ship_order = Workflow(name="test.ShipOrder", version=1, input=Order, flow=[step(take), step(check), step(finish)])
 shipping = Registry(ship_order)
+shippers = ExecutionClient(shipping)
 
 
 def ship(execution_id: UUID, unit: str, *carried: str) -> Outcome:
@@ -381,19 +382,19 @@ def ship(execution_id: UUID, unit: str, *carried: str) -> Outcome:
 
 
 def test_what_celerys_chain_carries_is_not_published_again(published: list[str]) -> None:
-    execution = client.start(ship_order, Order(1), actor="test").execution_id
+    execution = shippers.start(ship_order, Order(1), actor="test").execution_id
     assert ship(execution, "take", "ship_order.check").chain_continues
     assert published == ["ship_order.take"]
 
 
 def test_what_no_chain_carries_is_published(published: list[str]) -> None:
-    execution = client.start(ship_order, Order(1), actor="test").execution_id
+    execution = shippers.start(ship_order, Order(1), actor="test").execution_id
     assert not ship(execution, "take", "ship_order.something_else").chain_continues
     assert published == ["ship_order.take", "ship_order.check"]
 
 
 def test_a_chain_does_not_go_on_after_a_failure(published: list[str]) -> None:
-    execution = client.start(ship_order, Order(13), actor="test").execution_id
+    execution = shippers.start(ship_order, Order(13), actor="test").execution_id
     ship(execution, "take", "ship_order.check")
     assert not ship(execution, "check", "ship_order.finish").chain_continues
 
@@ -415,10 +416,10 @@ def make_due(execution_id: UUID) -> None:
     """It was dispatched a minute ago, and what was sent through its queues since then has been taken."""
     with transaction() as db:
         db.execute(text("UPDATE workflow_executions SET dispatched_at = dispatched_at - interval '1 minute'"))
-        store.postpone(db, execution_id, timedelta(0))
+        backlog.postpone(db, execution_id, timedelta(0))
         for queue in registry.queues():
-            if probed_at := store.probe(db, queue, timedelta(0)):
-                store.probe_passed(db, queue, probed_at)
+            if probed_at := backlog.probe(db, queue, timedelta(0)):
+                backlog.probe_passed(db, queue, probed_at)
 
 
 def test_the_sweep_dispatches_what_is_due_again_and_waits_longer_each_time(published: list[str]) -> None:
@@ -475,8 +476,8 @@ def test_the_sweep_never_touches_the_versions_it_does_not_know(published: list[s
     make_due(execution)
     newer = Workflow(name=take_order.name, version=2, input=Order, flow=take_order.flow)
     with transaction() as db:
-        assert store.due(db, Registry(newer).versions(), sweep.PUBLISHING, limit=10) == []
-        assert store.due(db, registry.versions(), sweep.PUBLISHING, limit=10) == [execution]
+        assert backlog.due(db, Registry(newer).versions(), sweep.PUBLISHING, limit=10) == []
+        assert backlog.due(db, registry.versions(), sweep.PUBLISHING, limit=10) == [execution]
     assert sweep.redrive(Registry(newer)) == 0
     assert client.get_execution_status(execution).status == ExecutionStatus.RUNNING
 
@@ -504,7 +505,7 @@ def test_events_cannot_be_changed_or_removed() -> None:
 
 def test_a_definition_that_changed_without_a_new_version_is_refused() -> None:
     with transaction() as db:
-        registry.verify(db)
+        registry.register(db)
     changed = Workflow(name=take_order.name, version=1, input=Order, flow=take_order.flow[:-1])
     with pytest.raises(FingerprintChanged, match=r"flow: .*finish removed"), transaction() as db:
         Registry(changed).verify(db)

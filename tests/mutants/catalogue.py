@@ -49,6 +49,7 @@ DATABASE = "tests/integration/test_database.py::"
 OUTAGE_TESTS = "tests/e2e/test_outages.py::"
 FAULTS = "tests/e2e/test_faults.py::"
 STORE = "workflows/engine/store.py"
+BACKLOG = "workflows/engine/backlog.py"
 SWEEP = "workflows/engine/sweep.py"
 
 CLAIM = (
@@ -140,11 +141,20 @@ CLAIM = (
         ),
     ),
     Mutant(
+        "claim_in_a_pipeline",
+        "On servers before 17 the claim is no pipeline, after which they count no idle time.",
+        "A worker that freezes right after its claim keeps it for ever (servers before 17).",
+        STORE,
+        "with driver.pipeline() if limits_whole else nullcontext():",
+        "with driver.pipeline():",
+        (PROTECTIONS + "TestClaim::test_is_taken_from_whoever_stands_still",),
+    ),
+    Mutant(
         "claim_without_transaction_timeout",
         "The whole transaction of a claim ends with the step's time (servers from 17).",
         "A step that never stands still and never ends keeps its claim for ever.",
         STORE,
-        """TRANSACTION_LIMIT = ", set_config('transaction_timeout', %(limit)s, true)\"""",
+        """TRANSACTION_LIMIT = ", set_config('transaction_timeout', %(whole_limit)s, true)\"""",
         'TRANSACTION_LIMIT = ""',
         (PROTECTIONS + "TestClaim::test_is_taken_from_whoever_is_busy_for_too_long",),
     ),
@@ -522,36 +532,36 @@ SWEEPS = (
         "sweep_waits_for_held_rows",
         "A sweep passes over a row that is held.",
         "One long step holds up the sweep, and with it everything that is lost.",
-        STORE,
-        'LOCK_IF_DUE = f"{READ} AND due_at <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED"',
-        'LOCK_IF_DUE = f"{READ} AND due_at <= clock_timestamp() FOR NO KEY UPDATE"',
+        BACKLOG,
+        'LOCK_IF_DUE = f"{store.READ} AND due_at <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED"',
+        'LOCK_IF_DUE = f"{store.READ} AND due_at <= clock_timestamp() FOR NO KEY UPDATE"',
         (PROTECTIONS + "TestSweep::test_a_row_that_is_held_is_passed_over[lock_if_due]",),
     ),
     Mutant(
         "timers_wait_for_held_rows",
         "So does the one that fires timers.",
         "One long step holds up all timers.",
-        STORE,
-        'LOCK_IF_AWAKE = f"{READ} AND wakes_at <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED"',
-        'LOCK_IF_AWAKE = f"{READ} AND wakes_at <= clock_timestamp() FOR NO KEY UPDATE"',
+        BACKLOG,
+        'LOCK_IF_AWAKE = f"{store.READ} AND wakes_at <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED"',
+        'LOCK_IF_AWAKE = f"{store.READ} AND wakes_at <= clock_timestamp() FOR NO KEY UPDATE"',
         (PROTECTIONS + "TestSweep::test_a_row_that_is_held_is_passed_over[lock_if_awake]",),
     ),
     Mutant(
         "two_sweeps_send_twice",
         "A row that was found due is looked at again once it is locked.",
         "Two sweeps, or two beats, send everything twice.",
-        STORE,
-        'LOCK_IF_DUE = f"{READ} AND due_at <= clock_timestamp() FOR',
-        'LOCK_IF_DUE = f"{READ} FOR',
+        BACKLOG,
+        'LOCK_IF_DUE = f"{store.READ} AND due_at <= clock_timestamp() FOR',
+        'LOCK_IF_DUE = f"{store.READ} FOR',
         (PROTECTIONS + "TestSweep::test_a_second_sweep_that_found_the_same_does_nothing",),
     ),
     Mutant(
         "two_sweeps_fire_twice",
         "So is one whose timer was found to have to fire.",
         "Two sweeps let a timer fire twice, or before its moment.",
-        STORE,
-        'LOCK_IF_AWAKE = f"{READ} AND wakes_at <= clock_timestamp() FOR',
-        'LOCK_IF_AWAKE = f"{READ} FOR',
+        BACKLOG,
+        'LOCK_IF_AWAKE = f"{store.READ} AND wakes_at <= clock_timestamp() FOR',
+        'LOCK_IF_AWAKE = f"{store.READ} FOR',
         (PROTECTIONS + "TestSweep::test_a_timer_fires_once_and_not_before_its_moment",),
     ),
     Mutant(
@@ -576,7 +586,7 @@ SWEEPS = (
         "no_probe",
         "Only what a probe has overtaken in its queue is lost.",
         "A long line is sent again in every pass, and grows by itself.",
-        STORE,
+        BACKLOG,
         """          WHERE queue = ANY (queues) AND passed_at > dispatched_at + %(publishing)s
       ))""",
         "      ))",
@@ -604,19 +614,28 @@ SWEEPS = (
         "probe_in_every_sweep",
         "A queue is probed once in an interval.",
         "With every beat more, and every second in which a queue is not worked off, there are more probes in it.",
-        STORE,
+        BACKLOG,
         """    WHERE known.probed_at <= clock_timestamp() - greatest(
-        %(interval)s, (known.probed_at - coalesce(known.passed_at, known.probed_at)) / 10
+        %(interval)s, least((known.probed_at - coalesce(known.passed_at, known.probed_at)) / 10, %(longest)s)
     )
 """,
         "",
         (FAILURES + "TestSweep::test_does_not_look_twice_as_long_lines_cost_nothing",),
     ),
     Mutant(
+        "long_line_is_probed_late",
+        "However long a queue is, it is probed every five seconds at least.",
+        "After a long line was lost, it takes a tenth of its length more to find that out.",
+        BACKLOG,
+        "least((known.probed_at - coalesce(known.passed_at, known.probed_at)) / 10, %(longest)s)",
+        "least((known.probed_at - coalesce(known.passed_at, known.probed_at)) / 10, 100 * %(longest)s)",
+        (PROTECTIONS + "TestSweep::test_a_long_line_puts_the_next_probe_off_for_seconds_only",),
+    ),
+    Mutant(
         "late_probe_turns_back",
         "A probe that comes late changes nothing.",
         "What was overtaken is taken for waiting in line again.",
-        STORE,
+        BACKLOG,
         "SET passed_at = greatest(passed_at, %(probed_at)s)",
         "SET passed_at = %(probed_at)s",
         (PROTECTIONS + "TestSweep::test_a_probe_that_comes_late_does_not_turn_the_clock_back",),
@@ -625,9 +644,9 @@ SWEEPS = (
         "unknown_version_is_sent",
         "Versions that this process does not know are left alone.",
         "An older release puts a newer one's executions off, or counts them as failed.",
-        STORE,
+        BACKLOG,
         """    WHERE due_at <= clock_timestamp()
-      AND (workflow, version) IN (SELECT * FROM unnest(%(names)s::text[], %(versions)s::int[]))
+      AND {KNOWN}
 """,
         "    WHERE due_at <= clock_timestamp()\n",
         (RUNNER + "test_the_sweep_never_touches_the_versions_it_does_not_know",),
@@ -636,9 +655,9 @@ SWEEPS = (
         "unknown_version_is_woken",
         "Their timers are, too.",
         "An older release fires timers of steps that it does not know.",
-        STORE,
+        BACKLOG,
         """    WHERE wakes_at <= clock_timestamp()
-      AND (workflow, version) IN (SELECT * FROM unnest(%(names)s::text[], %(versions)s::int[]))
+      AND {KNOWN}
 """,
         "    WHERE wakes_at <= clock_timestamp()\n",
         (PROTECTIONS + "TestSweep::test_timers_of_unknown_versions_are_left_alone",),
@@ -757,6 +776,15 @@ ATTEMPTS = (
         "    if state in TRANSIENT_KINDS:\n",
         "    if not state:\n",
         (RUNNER + "test_a_deadlock_is_retried_with_the_next_attempt",),
+    ),
+    Mutant(
+        "busy_is_an_end",
+        "So is what finds somebody busy, or a server away.",
+        "A moment in which something is away fails the execution.",
+        "workflows/engine/failures.py",
+        "        case Busy() | Unreachable():\n",
+        "        case Busy() if not error.args:\n",
+        (PROTECTIONS + "TestStep::test_that_finds_somebody_busy_or_away_is_tried_again",),
     ),
     Mutant(
         "lost_connection_is_final",
@@ -954,6 +982,15 @@ STARTS = (
         (RUNNER + "test_one_start_key_is_one_execution",),
     ),
     Mutant(
+        "start_of_a_stranger",
+        "Only what is in the catalog can be started.",
+        "It is accepted, and no worker ever runs it.",
+        "workflows/engine/client.py",
+        "        if self.registry.get(workflow.name, workflow.version) is not workflow:\n",
+        "        if not workflow:\n",
+        (PROTECTIONS + "TestStart::test_of_what_no_worker_would_run_is_refused",),
+    ),
+    Mutant(
         "key_outlives_its_request",
         "An idempotency key is committed together with what it stands for.",
         "A request that failed has used up its key: a retry is sent to an execution that does not exist.",
@@ -995,8 +1032,8 @@ STARTS = (
         "A definition that is registered does not change.",
         "Executions that are under way go on by another flow than the one that they were started on.",
         "workflows/engine/registry.py",
-        '            if registered["fingerprint"] != workflow.fingerprint:\n',
-        "            if not registered:\n",
+        '            if registered and registered["fingerprint"] != workflow.fingerprint:\n',
+        "            if not workflow:\n",
         (RUNNER + "test_a_definition_that_changed_without_a_new_version_is_refused",),
     ),
     Mutant(
@@ -1029,6 +1066,24 @@ STARTS = (
 )
 
 PROCESSES = (
+    Mutant(
+        "frozen_process_keeps_its_locks",
+        "Whoever stands still in any transaction for a minute loses its connection.",
+        "The rows that a frozen sweeper or API process holds are held for ever.",
+        "zea/db.py",
+        '    event.listen(made, "connect", _limit_idling)\n',
+        "",
+        (DATABASE + "test_whoever_stands_still_in_a_transaction_loses_the_connection",),
+    ),
+    Mutant(
+        "silent_server_is_waited_for",
+        "What was sent to a server that answers nothing is given up after ten seconds.",
+        "Whoever has sent something to a server that is cut off waits for a quarter of an hour.",
+        "zea/db.py",
+        '    "tcp_user_timeout": 10_000,  # milliseconds\n',
+        "",
+        (DATABASE + "test_a_server_that_answers_nothing_is_given_up_after_ten_seconds",),
+    ),
     Mutant(
         "connection_of_the_parent",
         "A worker's process begins with connections of its own.",

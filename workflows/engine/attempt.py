@@ -1,22 +1,23 @@
 """One attempt of a unit: its steps called in order after a savepoint, with arguments bound by name."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from time import perf_counter
+from types import NoneType
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from workflows.engine import store
-from workflows.engine.definition import Step, Unit, Workflow
+from workflows.engine.definition import Step, Unit, Workflow, limit_of
 from workflows.engine.events import StepCompensated, StepCompleted, StepFailed, StepRetried
-from workflows.engine.failures import Failure, classify
+from workflows.engine.failures import TIMEOUT, Failure, classify
 from workflows.engine.state import State
 from workflows.engine.values import Json, encode, is_withheld
 from zea.context import StepContext
 from zea.db import undo_to_savepoint
-from zea.errors import PersonalValueErased
+from zea.errors import InvalidInput, PersonalValueErased
 
 
 class Clock:
@@ -44,6 +45,14 @@ class Begun(NamedTuple):
 
     step: Step
     started_at: datetime
+
+
+def _as_declared(step: Step, result: object) -> object:
+    """What a step returned, which would be lost if it were not what it says that it returns."""
+    if isinstance(result, step.result or NoneType):
+        return result
+    given, declared = type(result).__name__, step.result.__name__ if step.result else "None"
+    raise InvalidInput(f"Step {step.name} returned a {given} instead of {declared}: correct it, then resume.")
 
 
 def block_of(unit: Unit) -> str | None:
@@ -102,7 +111,7 @@ class Attempt:
         }
         if step.wants_context:
             arguments["ctx"] = self._context(step)
-        public, private = encode(step.returns, step.function(self.db, **arguments))
+        public, private = encode(step.returns, _as_declared(step, step.function(self.db, **arguments)))
         self.private |= {f"{step.name}.{name}": value for name, value in private.items()}
         self._outputs[step.name] = public
         return public
@@ -145,6 +154,9 @@ class Attempt:
 
     def _failed(self, failure: Failure) -> StepFailed | StepRetried:
         step, started_at = self._begun
+        if failure.kind == TIMEOUT:
+            limit = limit_of(self.unit).total_seconds()
+            failure = replace(failure, message=f"{failure.message}: {self.unit.name} may take {limit:g} s.")
         block, number = block_of(self.unit), self._number
         failures = self.state.tries_of(self.unit).failures + 1
         if failure.transient and failures < step.retry.attempts:

@@ -10,10 +10,11 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import interventions, store
+from workflows.engine import interventions, search, store
 from workflows.engine.definition import Workflow
 from workflows.engine.models import ENDED
 from workflows.engine.registry import Registry
+from workflows.engine.search import Filter
 from workflows.engine.start import Started, start
 from workflows.engine.status import (
     EventView,
@@ -25,7 +26,6 @@ from workflows.engine.status import (
     summary_of,
     view_of,
 )
-from workflows.engine.store import Filter
 from zea import db as database
 from zea.cursors import to_cursor, to_position
 from zea.errors import InvalidInput
@@ -71,8 +71,11 @@ class ExecutionClient:
         ``inputs`` is an instance of the workflow's input; two starts with one ``start_key`` are one execution.
 
         Raises:
-            InvalidInput: ``inputs`` is something else, or one of its values is of another type.
+            InvalidInput: the workflow is none of this client's, whose workers would not run it; ``inputs`` is something
+                else, or one of its values is of another type.
         """
+        if self.registry.get(workflow.name, workflow.version) is not workflow:
+            raise InvalidInput(f"{workflow} is not in the catalog, so no worker would run it: add it there first.")
         with nullcontext(db) if db else database.transaction() as handle:
             return start(handle, workflow, inputs, actor=actor, start_key=start_key, execution_id=execution_id)
 
@@ -183,7 +186,7 @@ class ExecutionClient:
             InvalidInput: the cursor is none that an earlier page gave out.
         """
         with database.transaction() as db:
-            rows = store.executions(db, wanted or Filter(), limit + 1, to_position(cursor))
+            rows = search.executions(db, wanted or Filter(), limit + 1, to_position(cursor))
         last = rows[limit - 1] if len(rows) > limit else None
         next_cursor = to_cursor(last.created_at, last.id) if last else None
         return ExecutionPage([self._summary(row) for row in rows[:limit]], next_cursor)
@@ -208,7 +211,7 @@ class ExecutionClient:
         """
         with database.transaction() as db:
             store.found(store.read(db, execution_id), execution_id)
-            return [event_view(event) for event in store.events(db, execution_id, after, limit)]
+            return [event_view(row) for row in store.event_rows(db, execution_id, after, limit)]
 
     def close(self) -> None:
         """Give back this process's database connections; the client opens new ones when it is used again."""

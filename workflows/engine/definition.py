@@ -16,6 +16,8 @@ from workflows.engine.values import Field, Json, fields_of, hides_personal, is_r
 from zea.errors import DefinitionError
 
 INPUT = "input"
+# It names tasks and queues' patterns, and people type it.
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,7 @@ class Step:
     name: str
     function: Callable[..., Any]
     takes: tuple[Field, ...]
+    result: type | None
     returns: tuple[Field, ...]
     wants_context: bool
     retry: Retry = DEFAULT_RETRY
@@ -136,11 +139,13 @@ def _step_of(function: Callable[..., Any]) -> Step:
     hints = get_type_hints(function, include_extras=True)
     if "return" not in hints:
         raise DefinitionError(f"Step {name}: say what it returns, a frozen dataclass or None.")
+    result = _record(name, hints["return"])
     return Step(
         name=name,
         function=function,
         takes=tuple(_parameter(name, each, hints) for each in rest if each.name != "ctx"),
-        returns=_checked(f"Step {name}", fields_of(_record(name, hints["return"]))),
+        result=result,
+        returns=_checked(f"Step {name}", fields_of(result)),
         wants_context=any(each.name == "ctx" for each in rest),
     )
 
@@ -217,6 +222,10 @@ class Workflow:
     subject: str | None = None
 
     def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise DefinitionError(f"{self.name!r} is no workflow's name: use letters and digits, as in sport.Booking.")
+        if self.version < 1:
+            raise DefinitionError(f"{self}: versions count from 1.")
         if not is_record(self.input):
             raise DefinitionError(f"{self}: its input must be a frozen dataclass.")
         _refuse_strangers(self, self.flow)

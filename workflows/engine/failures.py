@@ -9,16 +9,17 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from workflows.engine.values import without
-from zea.errors import Refusal, ZeaError
+from zea.errors import Busy, Refusal, Unreachable, ZeaError
 
+TIMEOUT = "timeout"
 # What passes: PostgreSQL's error code (its manual, appendix A) → the kind that is recorded.
 TRANSIENT_KINDS = {
     "40001": "serialization_failure",
     "40P01": "deadlock",
-    "55P03": "timeout",  # waiting for a lock
-    "57014": "timeout",  # of a statement
-    "25P03": "timeout",  # idle in its transaction
-    "25P04": "timeout",  # of the whole transaction
+    "55P03": TIMEOUT,  # waiting for a lock
+    "57014": TIMEOUT,  # of a statement
+    "25P03": TIMEOUT,  # idle in its transaction
+    "25P04": TIMEOUT,  # of the whole transaction
 }
 
 
@@ -36,6 +37,8 @@ class Failure:
 def classify(error: Exception, read_private: Callable[[], Mapping[str, Any]]) -> Failure:
     """What ``error`` means for its step; the execution's private values are read, and blanked out, where needed."""
     match error:
+        case Busy() | Unreachable():
+            return Failure(error.kind, without(read_private(), error.message), transient=True)
         case ZeaError():
             return Failure(error.kind, without(read_private(), error.message), resumable=not isinstance(error, Refusal))
         case DBAPIError(orig=psycopg.Error() as cause):

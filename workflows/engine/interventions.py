@@ -20,6 +20,7 @@ from zea.errors import InvalidInput, NotPossible
 
 # A step that runs alone holds its execution's row: a person waits this long for it.
 STEP_PATIENCE = timedelta(seconds=5)
+RUN_ANEW = "Begin it anew with rerun."
 
 
 def cancel(db: Session, registry: Registry, execution_id: UUID, *, actor: str, reason: str) -> None:
@@ -31,11 +32,19 @@ def cancel(db: Session, registry: Registry, execution_id: UUID, *, actor: str, r
         Busy: a step of it runs for longer than one waits here.
     """
     workflow, progress = _held(db, registry, execution_id, actor)
-    if progress.state.status is not ExecutionStatus.RUNNING:
-        raise NotPossible(f"{execution_id} is {progress.state.status} already: only what still runs can be cancelled.")
+    if obstacle := _obstacle_to_cancel(progress.state):
+        raise NotPossible(f"{execution_id} {obstacle}")
     progress.end(cancellation(workflow, progress.state, actor, reason))
     progress.record()
     progress.publish(progress.moves)
+
+
+def _obstacle_to_cancel(state: State) -> str | None:
+    if state.status is ExecutionStatus.RUNNING:
+        return None
+    if state.status is ExecutionStatus.COMPENSATING:
+        return "is compensating already: what is left to undo will be undone."
+    return f"is {state.status} already: nothing of it runs any more. {RUN_ANEW}"
 
 
 def resume(db: Session, registry: Registry, execution_id: UUID, *, actor: str, reason: str | None = None) -> None:
@@ -55,12 +64,13 @@ def resume(db: Session, registry: Registry, execution_id: UUID, *, actor: str, r
 
 def _obstacle_to_resume(state: State) -> str | None:
     if state.status is not ExecutionStatus.FAILED:
-        return f"is {state.status}: only what has failed can be resumed."
+        instead = RUN_ANEW if state.status in ENDED else "It goes on by itself."
+        return f"is {state.status}: only what has failed can be resumed. {instead}"
     if state.resumable:
         return None
     if any(not step.resumable for step in state.steps.values()):
         return "was refused, and whoever asked was told so: let them ask again."
-    return "was undone when it failed: run it anew with rerun."
+    return f"was undone when it failed: nothing is left to go on from. {RUN_ANEW}"
 
 
 def _to_try_again(workflow: Workflow, state: State) -> list[str]:

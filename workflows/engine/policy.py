@@ -25,7 +25,7 @@ class Retry:
     and up to a quarter more or less, so that those who failed together do not come back together.
 
     Raises:
-        DefinitionError: there is no attempt, or a delay is not positive.
+        DefinitionError: there is no attempt, a delay is not positive, or the first is longer than the longest.
     """
 
     attempts: int = 5
@@ -37,6 +37,8 @@ class Retry:
             raise DefinitionError("Retry(attempts=…) counts the first attempt: it is at least 1.")
         if min(self.first_delay, self.longest_delay) <= timedelta():
             raise DefinitionError("Retry(…): its delays are longer than nothing.")
+        if self.first_delay > self.longest_delay:
+            raise DefinitionError("Retry(…): its first_delay is longer than its longest_delay; state both.")
 
     def delay_after(self, failures: int) -> timedelta:
         """How long to wait after this many failed attempts (1 or more)."""

@@ -70,15 +70,25 @@ class Registry:
             if workflow.name == workflow_name and (unit := workflow.unit(unit_name)):
                 yield workflow, unit
 
-    def verify(self, db: Session) -> None:
+    def register(self, db: Session) -> None:
         """Register what is new, and refuse what has changed without a new version.
 
         Raises:
             FingerprintChanged: naming the definition and what is different in it.
         """
         for workflow in self:
-            registered = store.register(db, workflow)
-            if registered["fingerprint"] != workflow.fingerprint:
+            store.register(db, workflow)
+        self.verify(db)
+
+    def verify(self, db: Session) -> None:
+        """Refuse what has changed without a new version.
+
+        Raises:
+            FingerprintChanged: naming the definition and what is different in it.
+        """
+        for workflow in self:
+            registered = store.registered(db, workflow)
+            if registered and registered["fingerprint"] != workflow.fingerprint:
                 change = _difference(registered["shape"], workflow.shape)
                 raise FingerprintChanged(
                     f"{workflow} is not the one that is registered: {change}. "

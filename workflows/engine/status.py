@@ -9,7 +9,6 @@ from pydantic import TypeAdapter
 
 from workflows.engine import store
 from workflows.engine.definition import Workflow, undo_name
-from workflows.engine.events import Event
 from workflows.engine.models import StepStatus
 from workflows.engine.planner import next_moves
 from workflows.engine.state import FIRST_TRY, Problem, State, StepState
@@ -200,9 +199,9 @@ def summary_of(row: store.Stored, *, workflow_known: bool) -> ExecutionSummary:
     )
 
 
-def event_view(event: Event) -> EventView:
-    row = event.to_row()
-    return EventView(event.position, row["type"], row["step"], event.at, event.actor, _shown(row["data"]))
+def event_view(row: Json) -> EventView:
+    """An event as it is stored, of whatever type: a newer release may have written it."""
+    return EventView(**{**row, "data": _shown(row["data"])})
 
 
 def _running(workflow: Workflow | None, row: store.Stored, state: State, held: frozenset[int]) -> set[str]:

@@ -5,7 +5,8 @@ engine's hot path, and psycopg prepares them.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from workflows.engine.definition import Workflow
 from workflows.engine.events import Event
-from workflows.engine.models import ENDED, ExecutionStatus
+from workflows.engine.models import ExecutionStatus
 from workflows.engine.planner import DONE, open_units, status_of
 from workflows.engine.state import Cancellation, Problem, State, StepState, Tries, output_of, subject_of
 from workflows.engine.values import Json
@@ -38,8 +39,10 @@ LIMITS = """
     set_config('idle_in_transaction_session_timeout', %(limit)s, true),
     set_config('lock_timeout', %(limit)s, true),
     set_config('client_connection_check_interval', '2000', true)"""
-TRANSACTION_LIMIT = ", set_config('transaction_timeout', %(limit)s, true)"
+# A second later than the others: it ends the connection, where they end a statement and leave something to record in.
+TRANSACTION_LIMIT = ", set_config('transaction_timeout', %(whole_limit)s, true)"
 TRANSACTION_LIMIT_SINCE = 170000  # the server's version that knows it
+GRACE = timedelta(seconds=1)
 
 
 def _claim_statement(*, with_row: bool, whole_transaction: bool) -> str:
@@ -68,8 +71,6 @@ CLAIMS = {
 READ = f"SELECT {COLUMNS} FROM workflow_executions WHERE id = %(id)s"
 READ_STANDINGS = "SELECT id, status, output, error FROM workflow_executions WHERE id = ANY(%(ids)s)"
 LOCK = f"{READ} FOR NO KEY UPDATE"
-LOCK_IF_DUE = f"{READ} AND due_at <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED"
-LOCK_IF_AWAKE = f"{READ} AND wakes_at <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED"
 
 INSERT = """
     WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now),
@@ -114,54 +115,11 @@ KEEP_PRIVATE = """
     INSERT INTO workflow_private (execution_id, name, value)
     SELECT %(id)s, key, value FROM jsonb_each(%(private)s)"""
 
-# A version that this process does not know is left alone: another release's workers run it. What was dispatched is
-# lost, and not waiting in line, once a probe sent later through one of its queues has come out at the other end.
-DUE = """
-    SELECT id FROM workflow_executions
-    WHERE due_at <= clock_timestamp()
-      AND (workflow, version) IN (SELECT * FROM unnest(%(names)s::text[], %(versions)s::int[]))
-      AND (queues = '{}' OR EXISTS (
-          SELECT FROM workflow_queues
-          WHERE queue = ANY (queues) AND passed_at > dispatched_at + %(publishing)s
-      ))
-    ORDER BY due_at LIMIT %(limit)s"""
-
-AWAKE = """
-    SELECT id FROM workflow_executions
-    WHERE wakes_at <= clock_timestamp()
-      AND (workflow, version) IN (SELECT * FROM unnest(%(names)s::text[], %(versions)s::int[]))
-    ORDER BY wakes_at LIMIT %(limit)s"""
-
-# With a long line in front of the last probe, the next one can wait.
-PROBE = """
-    INSERT INTO workflow_queues AS known (queue, probed_at) VALUES (%(queue)s, clock_timestamp())
-    ON CONFLICT (queue) DO UPDATE SET probed_at = clock_timestamp()
-    WHERE known.probed_at <= clock_timestamp() - greatest(
-        %(interval)s, (known.probed_at - coalesce(known.passed_at, known.probed_at)) / 10
-    )
-    RETURNING probed_at"""
-PASSED = """
-    UPDATE workflow_queues SET passed_at = greatest(passed_at, %(probed_at)s) WHERE queue = %(queue)s"""
-
 HELD_KEYS = """
     SELECT (classid::bigint << 32) | objid::bigint AS key FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND database = (
         SELECT oid FROM pg_database WHERE datname = current_database()
     )"""
-
-ACTIVE = ", ".join(f"'{status}'" for status in ExecutionStatus if status not in ENDED)
-# What is active is named by its statuses, because those are indexed: however many have ended, it costs what is active.
-LIST = f"""
-    SELECT {COLUMNS} FROM workflow_executions
-    WHERE (%(status)s::text IS NULL OR status = %(status)s)
-      AND (NOT %(active)s::boolean OR status IN ({ACTIVE}))
-      AND (%(workflow)s::text IS NULL OR workflow = %(workflow)s)
-      AND (%(subject)s::text IS NULL OR subject = %(subject)s)
-      AND (%(error_kind)s::text IS NULL OR error ->> 'kind' = %(error_kind)s)
-      AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
-      AND (%(before)s::timestamptz IS NULL OR created_at < %(before)s)
-      AND (%(cursor_at)s::timestamptz IS NULL OR (created_at, id) < (%(cursor_at)s, %(cursor_id)s::uuid))
-    ORDER BY created_at DESC, id DESC LIMIT %(limit)s"""
 
 REGISTER = """
     INSERT INTO workflow_definitions (workflow, version, fingerprint, shape)
@@ -182,6 +140,9 @@ class Kept:
     cancellation: Cancellation | None = None
 
 
+# What an execution waits for is seen from the rest of its state: to wait is to run, with nothing to do now. So is what
+# a newer release calls it.
+STATUSES = {status.value: status for status in ExecutionStatus if status is not ExecutionStatus.SLEEPING}
 KEPT = TypeAdapter(Kept)
 KEPT_FIELDS = tuple(each.name for each in fields(Kept))
 
@@ -193,7 +154,7 @@ class Stored:
     id: UUID
     workflow: str
     version: int
-    status: ExecutionStatus
+    status: str
     subject: str | None
     start_key: str | None
     started_by: str
@@ -218,10 +179,8 @@ class Stored:
         """The state that this row is the summary of."""
         error = self.error
         kept = KEPT.validate_python(self.state)
-        # To sleep is to run, with nothing to do until a timer fires.
-        status = ExecutionStatus.RUNNING if self.status == ExecutionStatus.SLEEPING else self.status
         return State(
-            status=ExecutionStatus(status),
+            status=STATUSES.get(self.status, ExecutionStatus.RUNNING),
             inputs=self.inputs,
             **{name: getattr(kept, name) for name in KEPT_FIELDS},
             error=Problem(error["kind"], error["message"], error.get("traceback")) if error else None,
@@ -285,20 +244,24 @@ def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, 
         "id": execution_id,
         "key": claim_key(execution_id, unit_name),
         "limit": _milliseconds(limit),
+        "whole_limit": _milliseconds(limit + GRACE),
     }
-    cursor, driver = _cursor(db), driver_connection(db)
-    statement = CLAIMS[with_row, driver.info.server_version >= TRANSACTION_LIMIT_SINCE]
-    with driver.pipeline():  # BEGIN, the claim and the savepoint in one round trip
-        cursor.execute(statement, arguments)
+    driver, claiming = driver_connection(db), cursor(db)
+    limits_whole = driver.info.server_version >= TRANSACTION_LIMIT_SINCE
+    statement = CLAIMS[with_row, limits_whole]
+    # BEGIN, the claim and the savepoint in one round trip. After a pipeline the server counts no idle time before the
+    # next statement: where that is all that frees the claim of a worker that freezes now, it costs three round trips.
+    with driver.pipeline() if limits_whole else nullcontext():
+        claiming.execute(statement, arguments)
         driver.execute(SAVEPOINT)
-    row = cursor.fetchone()
+    row = claiming.fetchone()
     if row is None or not row["claimed"]:
         return None
-    return Claim(row["now"], _stored(row) if row.get("id") else None)
+    return Claim(row["now"], stored(row) if row.get("id") else None)
 
 
 def read(db: Session, execution_id: UUID) -> Stored | None:
-    return _first(_cursor(db).execute(READ, {"id": execution_id}))
+    return first(cursor(db).execute(READ, {"id": execution_id}))
 
 
 def found(row: Stored | None, execution_id: UUID) -> Stored:
@@ -314,13 +277,13 @@ def found(row: Stored | None, execution_id: UUID) -> Stored:
 
 def standings(db: Session, execution_ids: Sequence[UUID]) -> list[StoredStanding]:
     """Where these executions stand, in one query."""
-    rows = _cursor(db).execute(READ_STANDINGS, {"ids": list(execution_ids)})
+    rows = cursor(db).execute(READ_STANDINGS, {"ids": list(execution_ids)})
     return [StoredStanding(**row) for row in rows]
 
 
 def lock(db: Session, execution_id: UUID) -> Stored | None:
     """The execution as it is now, its row held until the transaction ends."""
-    return _first(_cursor(db).execute(LOCK, {"id": execution_id}))
+    return first(cursor(db).execute(LOCK, {"id": execution_id}))
 
 
 def lock_within(db: Session, execution_id: UUID, patience: timedelta) -> Stored | None:
@@ -330,20 +293,10 @@ def lock_within(db: Session, execution_id: UUID, patience: timedelta) -> Stored 
         Busy: somebody else held the row for longer than ``patience``.
     """
     try:
-        _cursor(db).execute("SELECT set_config('lock_timeout', %s, true)", (_milliseconds(patience),))
+        cursor(db).execute("SELECT set_config('lock_timeout', %s, true)", (_milliseconds(patience),))
         return lock(db, execution_id)
     except LockNotAvailable:
         raise Busy(f"A step of {execution_id} is running: try again in a few seconds.") from None
-
-
-def lock_if_due(db: Session, execution_id: UUID) -> Stored | None:
-    """The execution, its row held, if it is still due and nobody else holds it."""
-    return _first(_cursor(db).execute(LOCK_IF_DUE, {"id": execution_id}))
-
-
-def lock_if_awake(db: Session, execution_id: UUID) -> Stored | None:
-    """The execution, its row held, if a timer of it is still to fire and nobody else holds it."""
-    return _first(_cursor(db).execute(LOCK_IF_AWAKE, {"id": execution_id}))
 
 
 def insert(
@@ -375,7 +328,7 @@ def insert(
         "data": Jsonb(row["data"]),
         "private": Jsonb({f"input.{name}": value for name, value in private.items()}),
     }
-    return _cursor(db).execute(INSERT, arguments).fetchone() is not None
+    return cursor(db).execute(INSERT, arguments).fetchone() is not None
 
 
 def record(
@@ -401,7 +354,7 @@ def record(
     for name in ("state", "output"):
         arguments[name] = Jsonb(arguments[name])
     arguments["error"] = Jsonb(arguments["error"]) if arguments["error"] else None
-    if _cursor(db).execute(RECORD, arguments).rowcount != 1:
+    if cursor(db).execute(RECORD, arguments).rowcount != 1:
         raise AssertionError(f"Execution {execution_id} moved on while its row was held.")
     return StoredStanding(execution_id, columns["status"], columns["output"], columns["error"])
 
@@ -439,12 +392,12 @@ def _current_step(workflow: Workflow, state: State) -> str | None:
 def keep_private(db: Session, execution_id: UUID, private: Mapping[str, Any]) -> None:
     """Store personal values by ``source.name``; nothing to do when there are none."""
     if private:
-        _cursor(db).execute(KEEP_PRIVATE, {"id": execution_id, "private": Jsonb(dict(private))})
+        cursor(db).execute(KEEP_PRIVATE, {"id": execution_id, "private": Jsonb(dict(private))})
 
 
 def private_values(db: Session, execution_id: UUID) -> dict[str, Any]:
     """The execution's personal values by ``source.name``."""
-    rows = _cursor(db).execute("SELECT name, value FROM workflow_private WHERE execution_id = %s", (execution_id,))
+    rows = cursor(db).execute("SELECT name, value FROM workflow_private WHERE execution_id = %s", (execution_id,))
     return {row["name"]: row["value"] for row in rows}
 
 
@@ -454,118 +407,52 @@ def copy_private(db: Session, source_id: UUID, target_id: UUID, sources: Sequenc
         INSERT INTO workflow_private (execution_id, name, value)
         SELECT %s, name, value FROM workflow_private
         WHERE execution_id = %s AND split_part(name, '.', 1) = ANY (%s)"""
-    _cursor(db).execute(query, (target_id, source_id, list(sources)))
+    cursor(db).execute(query, (target_id, source_id, list(sources)))
 
 
 def started_under(db: Session, workflow_name: str, start_key: str) -> UUID:
     """The execution that was started under this key."""
     query = "SELECT id FROM workflow_executions WHERE workflow = %s AND start_key = %s"
-    row = _cursor(db).execute(query, (workflow_name, start_key)).fetchone()
+    row = cursor(db).execute(query, (workflow_name, start_key)).fetchone()
     if row is None:
         raise LookupError(start_key)
     return row["id"]  # type: ignore[no-any-return]  # the column is a uuid
 
 
-def events(db: Session, execution_id: UUID, after: int = 0, limit: int | None = None) -> list[Event]:
-    """The execution's events past position ``after``, oldest first."""
+def events(db: Session, execution_id: UUID) -> list[Event]:
+    """The execution's events, oldest first."""
+    return [Event.from_row(**row) for row in event_rows(db, execution_id)]
+
+
+def event_rows(db: Session, execution_id: UUID, after: int = 0, limit: int | None = None) -> list[DictRow]:
+    """The execution's events past position ``after`` as they are stored, oldest first."""
     query = """
         SELECT position, type, step, at, actor, data FROM workflow_events
         WHERE execution_id = %(id)s AND position > %(after)s ORDER BY position LIMIT %(limit)s"""
-    rows = _cursor(db).execute(query, {"id": execution_id, "after": after, "limit": limit})
-    return [Event.from_row(**row) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which executions to list; None means any. ``since`` is inclusive, ``before`` exclusive.
-
-    ``active`` leaves out those that have ended.
-    """
-
-    status: str | None = None
-    workflow: str | None = None
-    subject: str | None = None
-    error_kind: str | None = None
-    since: datetime | None = None
-    before: datetime | None = None
-    active: bool = False
-
-
-def executions(db: Session, wanted: Filter, limit: int, after: tuple[datetime, UUID] | None) -> list[Stored]:
-    """At most ``limit`` executions, newest first, those past the one that ``after`` names."""
-    cursor_at, cursor_id = after or (None, None)
-    arguments = {**asdict(wanted), "limit": limit, "cursor_at": cursor_at, "cursor_id": cursor_id}
-    return [_stored(row) for row in _cursor(db).execute(LIST, arguments)]
-
-
-def due(db: Session, versions: Iterable[tuple[str, int]], publishing: timedelta, limit: int) -> list[UUID]:
-    """Ids of executions of these versions whose messages are lost, longest overdue first.
-
-    ``publishing`` is how long after its commit a message may have come into its queue.
-    """
-    return _ids(db, DUE, versions, limit, publishing=publishing)
-
-
-def overtaken_queues(db: Session, execution_id: UUID, publishing: timedelta) -> frozenset[str]:
-    """The queues of what an execution has dispatched through which a later probe has come."""
-    query = """
-        SELECT queue FROM workflow_executions JOIN workflow_queues ON queue = ANY (queues)
-        WHERE id = %s AND passed_at > dispatched_at + %s"""
-    return frozenset(row["queue"] for row in _cursor(db).execute(query, (execution_id, publishing)))
-
-
-def awake(db: Session, versions: Iterable[tuple[str, int]], limit: int) -> list[UUID]:
-    """Ids of executions of these versions with a timer that has to fire, longest overdue first."""
-    return _ids(db, AWAKE, versions, limit)
-
-
-def _ids(db: Session, query: str, versions: Iterable[tuple[str, int]], limit: int, **more: Any) -> list[UUID]:
-    names, numbers = zip(*versions, strict=True)
-    arguments = {"names": list(names), "versions": list(numbers), "limit": limit, **more}
-    return [row["id"] for row in _cursor(db).execute(query, arguments)]
-
-
-def probe(db: Session, queue: str, interval: timedelta) -> datetime | None:
-    """Note that a probe is sent through ``queue`` now; None if the last one is younger than ``interval``."""
-    row = _cursor(db).execute(PROBE, {"queue": queue, "interval": interval}).fetchone()
-    return row["probed_at"] if row else None
-
-
-def probe_passed(db: Session, queue: str, probed_at: datetime) -> None:
-    """Note that what was sent through ``queue`` before ``probed_at`` has been taken from it."""
-    _cursor(db).execute(PASSED, {"queue": queue, "probed_at": probed_at})
-
-
-def postpone(db: Session, execution_id: UUID, delay: timedelta) -> None:
-    """Look at an execution that is due, or has a timer to fire, again ``delay`` from now at the soonest."""
-    query = """
-        UPDATE workflow_executions
-        SET due_at = CASE WHEN due_at IS NOT NULL THEN clock_timestamp() + %(delay)s END,
-            wakes_at = CASE WHEN wakes_at IS NOT NULL THEN greatest(wakes_at, clock_timestamp() + %(delay)s) END
-        WHERE id = %(id)s"""
-    _cursor(db).execute(query, {"delay": delay, "id": execution_id})
+    return cursor(db).execute(query, {"id": execution_id, "after": after, "limit": limit}).fetchall()
 
 
 def held_keys(db: Session) -> frozenset[int]:
     """The claims that are held in this database now. Read, never tried: trying would take what a worker is about to."""
-    return frozenset(row["key"] for row in _cursor(db).execute(HELD_KEYS))
+    return frozenset(row["key"] for row in cursor(db).execute(HELD_KEYS))
 
 
 def now(db: Session) -> datetime:
     """The database's clock."""
-    row = _cursor(db).execute("SELECT clock_timestamp() AS now").fetchone()
+    row = cursor(db).execute("SELECT clock_timestamp() AS now").fetchone()
     assert row is not None
     return row["now"]  # type: ignore[no-any-return]  # a timestamptz
 
 
-def register(db: Session, workflow: Workflow) -> DictRow:
-    """Register a definition unless its version is there; answers what is registered."""
-    cursor = _cursor(db)
-    arguments = {"workflow": workflow.name, "version": workflow.version, "fingerprint": workflow.fingerprint}
-    cursor.execute(REGISTER, {**arguments, "shape": Jsonb(workflow.shape)})
-    row = cursor.execute(REGISTERED, arguments).fetchone()
-    assert row is not None
-    return row
+def register(db: Session, workflow: Workflow) -> None:
+    """Register a definition unless its version is there."""
+    arguments = {"fingerprint": workflow.fingerprint, "shape": Jsonb(workflow.shape)}
+    cursor(db).execute(REGISTER, {"workflow": workflow.name, "version": workflow.version, **arguments})
+
+
+def registered(db: Session, workflow: Workflow) -> DictRow | None:
+    """The fingerprint and shape that are registered under a definition's name and version."""
+    return cursor(db).execute(REGISTERED, {"workflow": workflow.name, "version": workflow.version}).fetchone()
 
 
 def _milliseconds(limit: timedelta) -> str:
@@ -573,15 +460,16 @@ def _milliseconds(limit: timedelta) -> str:
     return str(max(1, int(limit.total_seconds() * 1000)))
 
 
-def _cursor(db: Session) -> Cursor[DictRow]:
-    cursor: Cursor[DictRow] = driver_connection(db).cursor(row_factory=dict_row)
-    return cursor
+def cursor(db: Session) -> Cursor[DictRow]:
+    """A cursor of the transaction's connection, whose rows are dictionaries."""
+    made: Cursor[DictRow] = driver_connection(db).cursor(row_factory=dict_row)
+    return made
 
 
-def _stored(row: DictRow) -> Stored:
+def stored(row: DictRow) -> Stored:
     return Stored(**{name: row[name] for name in FIELDS})
 
 
-def _first(cursor: Cursor[DictRow]) -> Stored | None:
-    row = cursor.fetchone()
-    return _stored(row) if row else None
+def first(found: Cursor[DictRow]) -> Stored | None:
+    row = found.fetchone()
+    return stored(row) if row else None

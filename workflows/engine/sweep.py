@@ -10,7 +10,7 @@ import psycopg
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from workflows.engine import dispatch, store
+from workflows.engine import backlog, dispatch, store
 from workflows.engine.attempt import Clock
 from workflows.engine.definition import Unit
 from workflows.engine.events import ExecutionRedriven, TimerFired
@@ -40,15 +40,15 @@ def redrive(registry: Registry) -> int:
     """
     return _pass(
         registry,
-        lambda db: store.due(db, registry.versions(), PUBLISHING, BATCH),
-        store.lock_if_due,
+        lambda db: backlog.due(db, registry.versions(), PUBLISHING, BATCH),
+        backlog.lock_if_due,
         _redrive,
     )
 
 
 def fire(registry: Registry) -> int:
     """Let the timers whose moment has come fire; answers how many executions that moved."""
-    return _pass(registry, lambda db: store.awake(db, registry.versions(), BATCH), store.lock_if_awake, _fire)
+    return _pass(registry, lambda db: backlog.awake(db, registry.versions(), BATCH), backlog.lock_if_awake, _fire)
 
 
 def probe(registry: Registry, interval: timedelta) -> int:
@@ -59,7 +59,7 @@ def probe(registry: Registry, interval: timedelta) -> int:
     sent = 0
     for queue in registry.queues():
         with transaction() as db:
-            if probed_at := store.probe(db, queue, interval):
+            if probed_at := backlog.probe(db, queue, interval):
                 dispatch.probe_after_commit(db, queue, probed_at)
                 sent += 1
     return sent
@@ -68,7 +68,7 @@ def probe(registry: Registry, interval: timedelta) -> int:
 def probe_passed(queue: str, probed_at: datetime) -> None:
     """A probe has come out of its queue: whatever was sent before it has, too."""
     with transaction() as db:
-        store.probe_passed(db, queue, probed_at)
+        backlog.probe_passed(db, queue, probed_at)
 
 
 def _pass(registry: Registry, find: Find, take: Take, move: Move) -> int:
@@ -99,7 +99,7 @@ def _move_or_postpone(registry: Registry, execution_id: UUID, take: Take, move: 
     except Exception:
         log.exception("execution %s could not be driven on; looking at it again in %s", execution_id, LONGEST_PATIENCE)
     with transaction() as db:
-        store.postpone(db, execution_id, LONGEST_PATIENCE)
+        backlog.postpone(db, execution_id, LONGEST_PATIENCE)
     return False
 
 
@@ -107,7 +107,7 @@ def _redrive(progress: Progress, db: Session) -> bool:
     execution = progress.execution
     lost = _lost(progress, db)
     if progress.moves and not lost:
-        store.postpone(db, execution.id, PATIENCE)
+        backlog.postpone(db, execution.id, PATIENCE)
         return False
     dispatches = execution.dispatches + 1
     progress.add(ExecutionRedriven([unit.name for unit in lost]))
@@ -121,7 +121,7 @@ def _redrive(progress: Progress, db: Session) -> bool:
 def _lost(progress: Progress, db: Session) -> tuple[Unit, ...]:
     """What may run, is not running, and does not wait in line either."""
     held = store.held_keys(db)
-    overtaken = store.overtaken_queues(db, progress.execution.id, PUBLISHING)
+    overtaken = backlog.overtaken_queues(db, progress.execution.id, PUBLISHING)
     idle = (unit for unit in progress.moves if store.claim_key(progress.execution.id, unit.name) not in held)
     return tuple(unit for unit in idle if not overtaken or progress.queue_of(unit) in overtaken)
 

@@ -77,4 +77,4 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _check_definitions() -> None:
     with transaction() as db:
-        registry.verify(db)
+        registry.register(db)

@@ -9,7 +9,7 @@ import typer
 from workflows.catalog import registry
 from workflows.engine.client import ExecutionClient, ExecutionPage
 from workflows.engine.models import ExecutionStatus
-from workflows.engine.store import Filter
+from workflows.engine.search import Filter
 from zea.cli import display
 
 app = typer.Typer()

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from workflows.engine.client import ExecutionClient
 from workflows.engine.models import ExecutionStatus
+from workflows.engine.search import Filter
 from workflows.engine.status import ErrorStatus, EventView, ExecutionSummary, ExecutionView
-from workflows.engine.store import Filter
 from zea.accounts.models import Role, User
 from zea.api import routing
 from zea.api.deps import Admin, CurrentUser, Db
