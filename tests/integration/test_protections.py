@@ -742,7 +742,7 @@ class TestStep:
         deliver(execution, BLOCK, "carry", "notify_sender", "hand_over")
         retried = client.events(execution)[-1]
         assert (retried.type, retried.data["kind"]) == ("step.retried", "timeout")
-        assert retried.data["message"].endswith(": hand_over may take 30 s.")
+        assert retried.data["message"].endswith(": hand_over may take 30 s")
 
 
 class TestNewerRelease:

@@ -156,7 +156,7 @@ class Attempt:
         step, started_at = self._begun
         if failure.kind == TIMEOUT:
             limit = limit_of(self.unit).total_seconds()
-            failure = replace(failure, message=f"{failure.message}: {self.unit.name} may take {limit:g} s.")
+            failure = replace(failure, message=f"{failure.message}: {self.unit.name} may take {limit:g} s")
         block, number = block_of(self.unit), self._number
         failures = self.state.tries_of(self.unit).failures + 1
         if failure.transient and failures < step.retry.attempts:
