@@ -57,6 +57,7 @@ class Model:
         self.napping: set[str] = set()
         self.failures: Counter[str] = Counter()  # for a passing reason, since it was started or resumed
         self.unheard: Counter[str] = Counter()  # attempts that said that they began, since one was heard of
+        self.over: Counter[str] = Counter()  # attempts that were heard of, or never will be
         self.epoch = 1
         self.cancelled = False
         self.undoing = False
@@ -88,6 +89,7 @@ class Model:
         if self.unheard[name] == VANISHED_AT_MOST:
             self.fails(name, "worker_lost")
             return False
+        self.over[name] += self.unheard[name] > 0
         self.unheard[name] += 1
         return True
 
@@ -135,6 +137,7 @@ class Model:
     def _heard_of(self, name: str) -> None:
         assert name in self.runnable
         self.unheard[name] = 0
+        self.over[name] += 1
 
     def _settle(self) -> None:
         """While something runs there is more to come; the clock is waited for as well, unless a step has failed."""

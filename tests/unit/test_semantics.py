@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from hypothesis import given, note, settings
+from hypothesis import example, given, note, settings
 
 from tests.drawn_flows import Action, Plot, plots, workflow_of
+from tests.unit import oracle
 from tests.unit.oracle import VANISHED_AT_MOST, Model, assert_lawful, can_run_side_by_side
 from workflows.engine import store
 from workflows.engine.attempt import block_of
@@ -261,6 +262,8 @@ class Play:
         assert state.epoch == model.epoch
         assert state.timers.keys() == model.napping
         assert effects_in(self.events) == model.effects
+        attempts = {name: state.tries_of(self.unit(name)).attempt for name in self.moves}
+        assert attempts == {name: model.over[name] + 1 for name in self.moves}, "no two attempts have one number"
 
     def check_that_what_may_run_neither_ended_nor_waits_for_another(self) -> None:
         for name in self.moves:
@@ -321,7 +324,16 @@ def effects_in(events: list[Event]) -> list[str]:
     return effects
 
 
+# Four workers vanish, the fifth is heard of, and the next one vanishes again: that is no reason to give up.
+HEARD_OF_IN_BETWEEN = Plot(
+    flow=[oracle.Unit("step_1", ("step_1",), attempts=2, long=True)],
+    fates=("killed", "deadlock"),
+    story=[Action("work", number) for number in (*(0,) * 13, 8, *(0,) * 4)],
+)
+
+
 @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
+@example(plot=HEARD_OF_IN_BETWEEN)
 @given(plot=plots())
 def test_any_execution_goes_and_ends_as_the_oracle_says(plot: Plot) -> None:
     note(str(plot))
