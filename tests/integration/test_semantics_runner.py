@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from random import Random
 from threading import Event as Flag
@@ -209,6 +209,13 @@ class Play:
         with transaction() as db:
             return list(db.execute(query, {"id": self.execution_id}).scalars())
 
+    @property
+    def dispatched_at(self) -> datetime:
+        query = text("SELECT dispatched_at FROM workflow_executions WHERE id = :id")
+        with transaction() as db:
+            moment: datetime = db.execute(query, {"id": self.execution_id}).scalar_one()
+        return moment
+
     def check(self) -> None:
         row, model = self.row, self.model
         assert row.status == model.status
@@ -317,6 +324,10 @@ class Told(Play):
         again = message.unit in model.runnable
         held_back = [each.unit for each in self.broker[sent_before:] if each.delay]
         assert held_back == [message.unit] * again, "only what failed is held back"
+        if again:
+            *_, retried = self.client.events(self.execution_id)
+            held_until = retried.at + self.broker[-1].delay
+            assert self.dispatched_at >= held_until, "until then no probe that overtakes it says that it is lost"
         self.check_published(
             [name for name in before if not (again and name == message.unit)], self.broker[sent_before:]
         )
