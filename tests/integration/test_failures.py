@@ -830,6 +830,7 @@ class TestSweep:
             arguments = {"names": ["test.Visit"], "versions": [1], "publishing": timedelta(), "limit": 200}
             plan = store.cursor(db).execute(f"EXPLAIN {query}", arguments).fetchall()
         assert f"ix_workflow_executions_{column}" in str(plan)
+        assert f"Index Cond: ({column} <=" in str(plan)
         assert "Seq Scan on workflow_executions" not in str(plan)
 
 

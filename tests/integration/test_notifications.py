@@ -336,6 +336,7 @@ def test_looking_for_due_mail_costs_what_is_due_and_not_what_was_ever_sent(athle
         statement = delivery.due_ids().compile(db.connection(), compile_kwargs={"literal_binds": True})
         plan = "\n".join(db.scalars(text(f"EXPLAIN {statement}")))
     assert "ix_notifications_pending_delivery" in plan
+    assert "Index Cond: (deliver_at <=" in plan
     assert "Seq Scan" not in plan
 
 

@@ -645,10 +645,10 @@ SWEEPS = (
         "Versions that this process does not know are left alone.",
         "An older release puts a newer one's executions off, or counts them as failed.",
         BACKLOG,
-        """    WHERE due_at <= clock_timestamp()
+        """    WHERE due_at <= statement_timestamp()
       AND {KNOWN}
 """,
-        "    WHERE due_at <= clock_timestamp()\n",
+        "    WHERE due_at <= statement_timestamp()\n",
         (RUNNER + "test_the_sweep_never_touches_the_versions_it_does_not_know",),
     ),
     Mutant(
@@ -656,10 +656,10 @@ SWEEPS = (
         "Their timers are, too.",
         "An older release fires timers of steps that it does not know.",
         BACKLOG,
-        """    WHERE wakes_at <= clock_timestamp()
+        """    WHERE wakes_at <= statement_timestamp()
       AND {KNOWN}
 """,
-        "    WHERE wakes_at <= clock_timestamp()\n",
+        "    WHERE wakes_at <= statement_timestamp()\n",
         (PROTECTIONS + "TestSweep::test_timers_of_unknown_versions_are_left_alone",),
     ),
     Mutant(
@@ -692,6 +692,15 @@ SWEEPS = (
         "workflow_executions",
         ["epoch"],""",
         (FAILURES + "TestSweep::test_reads_only_what_is_due[due]",),
+    ),
+    Mutant(
+        "sweep_reads_the_whole_index",
+        "The moment that a sweep compares with stands still during its query.",
+        "PostgreSQL compares an index with no other: a pass reads all that wait.",
+        BACKLOG,
+        "    WHERE wakes_at <= statement_timestamp()",
+        "    WHERE wakes_at <= clock_timestamp()",
+        (FAILURES + "TestSweep::test_reads_only_what_is_due[awake]",),
     ),
     Mutant(
         "sweeps_stand_in_line",

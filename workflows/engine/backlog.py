@@ -17,11 +17,12 @@ LOCK_IF_AWAKE = f"{store.READ} AND wakes_at <= clock_timestamp() FOR NO KEY UPDA
 # A version that this process does not know is left alone: another release's workers run it.
 KNOWN = "(workflow, version) IN (SELECT * FROM unnest(%(names)s::text[], %(versions)s::int[]))"
 
+# Found by a moment that stands still: PostgreSQL compares an index with no other, and would read all that wait.
 # What was dispatched is lost, and not waiting in line, once a probe sent later through one of its queues has come out
 # at the other end.
 DUE = f"""
     SELECT id FROM workflow_executions
-    WHERE due_at <= clock_timestamp()
+    WHERE due_at <= statement_timestamp()
       AND {KNOWN}
       AND (queues = '{{}}' OR EXISTS (
           SELECT FROM workflow_queues
@@ -31,7 +32,7 @@ DUE = f"""
 
 AWAKE = f"""
     SELECT id FROM workflow_executions
-    WHERE wakes_at <= clock_timestamp()
+    WHERE wakes_at <= statement_timestamp()
       AND {KNOWN}
     ORDER BY wakes_at LIMIT %(limit)s"""
 

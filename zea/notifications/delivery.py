@@ -112,7 +112,8 @@ def due_ids() -> Select[UUID]:
     """What a pass takes: what has waited longest first."""
     return (
         select(Notification.id)
-        .where(PENDING_DELIVERY, Notification.deliver_at <= func.clock_timestamp())
+        # A moment that stands still: PostgreSQL compares an index with no other.
+        .where(PENDING_DELIVERY, Notification.deliver_at <= func.statement_timestamp())
         .order_by(Notification.deliver_at)
         .limit(BATCH)
     )
