@@ -5,9 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from workflows.engine.definition import Workflow, atomic, parallel, step
-from workflows.engine.values import Personal
 from zea.availability import service as availability
 from zea.bookings import service as bookings
+from zea.context import Personal
 from zea.credits import service as credits
 from zea.notifications import service as notifications
 

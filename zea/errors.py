@@ -8,6 +8,7 @@
     ├── Unauthenticated             no valid token, or wrong email or password
     ├── Forbidden                   known caller, wrong role
     ├── NotFound                    no such object, or none that the caller may see
+    ├── DeadlinePassed              an approval whose time is over
     ├── TooManyRequests             slowed down; try again later
     ├── Conflict                    the request collides with what is already true
     │   ├── EmailTaken
@@ -15,6 +16,7 @@
     │   ├── IdempotencyKeyReused
     │   ├── NotPossible             what is asked for does not fit how the execution stands
     │   ├── Cancelled               somebody ended the execution before it was done
+    │   ├── AlreadyDecided          an approval that was answered, or is not asked for any more
     │   └── Refusal                 a business "no" that ends an execution; never resumed
     │       ├── SlotUnavailable
     │       ├── InsufficientCredits
@@ -95,6 +97,12 @@ class NotFound(ZeaError):
     kind = "not_found"
 
 
+class DeadlinePassed(ZeaError):
+    """The time to answer is over."""
+
+    kind = "deadline_passed"
+
+
 class TooManyRequests(ZeaError):
     """Too many failed attempts; wait and try again.
 
@@ -142,6 +150,12 @@ class Cancelled(Conflict):
     """It was cancelled by whoever runs the business: ask there, or ask for it again."""
 
     kind = "cancelled"
+
+
+class AlreadyDecided(Conflict):
+    """This was decided already."""
+
+    kind = "already_decided"
 
 
 class Refusal(Conflict):

@@ -19,8 +19,7 @@ from workflows.engine.policy import MAXIMUM_VANISHED, Retry
 from workflows.engine.registry import Registry
 from workflows.engine.runner import Delivery, Outcome, Runner
 from workflows.engine.status import ExecutionView
-from workflows.engine.values import Personal
-from zea.context import StepContext
+from zea.context import Personal, StepContext
 from zea.db import transaction
 from zea.errors import InvalidInput, NotFound, NotPossible, Refusal, StaleMessage, ZeaError
 

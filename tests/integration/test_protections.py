@@ -34,12 +34,11 @@ from workflows.engine.policy import Retry
 from workflows.engine.registry import Registry
 from workflows.engine.runner import Delivery, Outcome, Runner
 from workflows.engine.status import Standing
-from workflows.engine.values import Personal
 from zea import clock
 from zea.api import app as api_app
 from zea.api import waiting
 from zea.api.models import IdempotencyKey
-from zea.context import StepContext
+from zea.context import Personal, StepContext
 from zea.db import POOL_SIZE, new_id, transaction
 from zea.errors import (
     Busy,

@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from workflows.engine import backlog, store, sweep
-from workflows.engine.attempt import Clock
 from workflows.engine.client import ExecutionClient
+from workflows.engine.clock import Clock
 from workflows.engine.definition import Workflow, atomic, parallel, step
 from workflows.engine.events import Event, ExecutionRedriven
 from workflows.engine.models import ExecutionStatus
@@ -25,8 +25,7 @@ from workflows.engine.registry import Registry
 from workflows.engine.runner import Delivery, Outcome, Runner
 from workflows.engine.start import start
 from workflows.engine.state import State, StepState, apply, replay
-from workflows.engine.values import Personal
-from zea.context import StepContext
+from zea.context import Personal, StepContext
 from zea.credits.models import LedgerEntry
 from zea.db import new_id, transaction
 from zea.errors import FingerprintChanged, InvalidInput, Refusal, StaleMessage

@@ -8,8 +8,7 @@ import pytest
 
 from workflows.engine.definition import Node, Workflow, atomic, is_long, limit_of, parallel, step
 from workflows.engine.policy import STEP_TIMEOUT, Retry
-from workflows.engine.values import Personal
-from zea.context import StepContext
+from zea.context import Personal, StepContext
 from zea.errors import DefinitionError
 
 Db = Any

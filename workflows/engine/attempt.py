@@ -1,34 +1,22 @@
 """One attempt of a unit: its steps called in order after a savepoint, with arguments bound by name."""
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
-from time import perf_counter
-from types import NoneType
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import store
-from workflows.engine.definition import Step, Unit, Workflow, limit_of
-from workflows.engine.events import StepCompensated, StepCompleted, StepFailed, StepRetried
+from workflows.engine import approvals, store
+from workflows.engine.binding import Binding
+from workflows.engine.clock import Clock
+from workflows.engine.definition import Workflow
+from workflows.engine.events import Fact, StepCompensated, StepCompleted, StepFailed, StepRetried, TimerSet
 from workflows.engine.failures import TIMEOUT, Failure, classify
+from workflows.engine.nodes import Approval, Sleep, Step, Unit, limit_of
 from workflows.engine.state import State
-from workflows.engine.values import Json, encode, is_withheld
-from zea.context import StepContext
+from workflows.engine.values import Json
 from zea.db import undo_to_savepoint
-from zea.errors import InvalidInput, PersonalValueErased
-
-
-class Clock:
-    """The database's clock, carried on by what this process measures since it was read."""
-
-    def __init__(self, now: datetime) -> None:
-        self._now = now
-        self._read_at = perf_counter()
-
-    def __call__(self) -> datetime:
-        return self._now + timedelta(seconds=perf_counter() - self._read_at)
 
 
 class TransactionGone(Exception):
@@ -47,14 +35,6 @@ class Begun(NamedTuple):
     started_at: datetime
 
 
-def _as_declared(step: Step, result: object) -> object:
-    """What a step returned, which would be lost if it were not what it says that it returns."""
-    if isinstance(result, step.result or NoneType):
-        return result
-    given, declared = type(result).__name__, step.result.__name__ if step.result else "None"
-    raise InvalidInput(f"Step {step.name} returned a {given} instead of {declared}: correct it, then resume.")
-
-
 def block_of(unit: Unit) -> str | None:
     """The name of the block that the unit is, or that it undoes; None for a single step."""
     return None if unit.steps[0].name == unit.name else unit.name
@@ -70,10 +50,16 @@ class Attempt:
     state: State
     unit: Unit
     clock: Clock
-    facts: list[StepCompleted | StepCompensated | StepFailed | StepRetried] = field(default_factory=list)
-    private: dict[str, Any] = field(default_factory=dict)
-    _outputs: dict[str, Json] = field(default_factory=dict)
+    facts: list[Fact] = field(default_factory=list)
     _begun: Begun = field(init=False)
+
+    @cached_property
+    def _binding(self) -> Binding:
+        return Binding(self.db, self.workflow, self.execution, self.state)
+
+    @property
+    def private(self) -> dict[str, Any]:
+        return self._binding.private
 
     def make(self) -> None:
         """Call the unit's steps: all of their effects stay, or none and the fact that says why.
@@ -84,7 +70,7 @@ class Attempt:
         try:
             for step in self.unit.steps:
                 self._begin(step)
-                self.facts.append(self._done(step, self._call(step)))
+                self.facts += self._made(step)
         except Exception as error:
             if not undo_to_savepoint(self.db):
                 raise TransactionGone(self._begun.step.name, error) from error
@@ -99,57 +85,34 @@ class Attempt:
         self._begun = Begun(step, self.clock())
 
     def _fail(self, error: Exception) -> None:
-        self.facts = [self._failed(classify(error, lambda: self._known_private))]
+        self.facts = [self._failed(classify(error, lambda: self._binding.known_private))]
         self.private.clear()
-
-    def _call(self, step: Step) -> Json:
-        sources = self.workflow.sources[step.name]
-        arguments = {
-            parameter.name: parameter.decode(self._value(sources[parameter.name], parameter.name))
-            for parameter in step.takes
-            if parameter.name in sources
-        }
-        if step.wants_context:
-            arguments["ctx"] = self._context(step)
-        public, private = encode(step.returns, _as_declared(step, step.function(self.db, **arguments)))
-        self.private |= {f"{step.name}.{name}": value for name, value in private.items()}
-        self._outputs[step.name] = public
-        return public
-
-    def _context(self, step: Step) -> StepContext:
-        return StepContext(
-            execution_id=self.execution.id,
-            step=step.name,
-            attempt=self._number,
-            actor=self.execution.started_by,
-            now=self.clock(),
-        )
-
-    def _value(self, source: str, name: str) -> Any:
-        value = self._outputs[source][name] if source in self._outputs else self.state.value(source, name)
-        return self._personal(source, name) if is_withheld(value) else value
-
-    def _personal(self, source: str, name: str) -> Any:
-        try:
-            return self._known_private[f"{source}.{name}"]
-        except KeyError:
-            raise PersonalValueErased(f"{self._begun.step.name} needs {name}, which was erased.") from None
-
-    @cached_property
-    def _stored_private(self) -> dict[str, Any]:
-        return store.private_values(self.db, self.execution.id)
-
-    @property
-    def _known_private(self) -> dict[str, Any]:
-        return self._stored_private | self.private
 
     @property
     def _number(self) -> int:
         return self.state.tries_of(self.unit).attempt
 
-    def _done(self, step: Step, output: Json) -> StepCompleted | StepCompensated:
+    def _made(self, step: Step) -> list[Fact]:
+        """What the step comes to: it is completed, or waits for somebody or for the clock."""
+        match step.wait:
+            case Approval() as wait:
+                return approvals.requested(self._binding, step, wait, self._number, self.clock)
+            case Sleep() as wait:
+                return [self._asleep(step, wait)]
+        result = self._binding.call(step, self._number, self.clock())
         if step.undoes:
-            return StepCompensated(step.undoes, self._number, self._begun.started_at, self._seconds())
+            return [StepCompensated(step.undoes, self._number, self._begun.started_at, self._seconds())]
+        return [self._completed(step, self._binding.keep(step, result))]
+
+    def _asleep(self, step: Step, wait: Sleep) -> TimerSet | StepCompleted:
+        wakes_at: datetime = self._binding.value(step, wait.until) if wait.until else self._begun.started_at
+        if wait.duration:
+            wakes_at += approvals.timeout_of(step, wait.duration, self.state)
+        if wakes_at <= self.clock():
+            return self._completed(step, {})
+        return TimerSet(step.name, wakes_at, self._number)
+
+    def _completed(self, step: Step, output: Json) -> StepCompleted:
         return StepCompleted(step.name, self._number, self._begun.started_at, self._seconds(), output)
 
     def _failed(self, failure: Failure) -> StepFailed | StepRetried:

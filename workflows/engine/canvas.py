@@ -11,7 +11,8 @@ from uuid import UUID
 from celery import chain, group
 from celery.canvas import Signature
 
-from workflows.engine.definition import Parallel, Unit, Workflow
+from workflows.engine.definition import Workflow
+from workflows.engine.nodes import Parallel, Unit
 from workflows.engine.planner import path_from
 from zea.broker import app
 

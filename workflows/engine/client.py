@@ -1,39 +1,40 @@
 """The one door to executions, for the API, the command line and any other Python program."""
 
-import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import interventions, search, store
+from workflows.engine import approval_rows, interventions, search, store
 from workflows.engine.definition import Workflow
 from workflows.engine.models import ENDED
 from workflows.engine.registry import Registry
 from workflows.engine.search import Filter
 from workflows.engine.start import Started, start
 from workflows.engine.status import (
+    ApprovalView,
     EventView,
     ExecutionSummary,
     ExecutionView,
     Standing,
+    approval_view,
     event_view,
     standing_of,
     summary_of,
     view_of,
 )
+from workflows.engine.values import UNSTORABLE
 from zea import db as database
 from zea.cursors import to_cursor, to_position
-from zea.errors import InvalidInput
+from zea.errors import InvalidInput, NotFound
 
 POLL_SECONDS = 0.1
 LONGEST_REASON = 500
-# What no JSON in PostgreSQL can hold: NUL, and halves of characters, as from a terminal with another encoding.
-UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,14 @@ class ExecutionPage:
     """A part of a list, newest first; ``next_cursor`` continues it, None at its end."""
 
     items: list[ExecutionSummary]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalPage:
+    """A part of a list of approvals; ``next_cursor`` continues it, None at its end."""
+
+    items: list[ApprovalView]
     next_cursor: str | None
 
 
@@ -64,20 +73,87 @@ class ExecutionClient:
         actor: str,
         start_key: str | None = None,
         execution_id: UUID | None = None,
+        timeouts: Mapping[str, timedelta] | None = None,
         db: Session | None = None,
     ) -> Started:
         """Begin an execution. It is accepted, for good, when this returns; with ``db``, when that transaction commits.
 
         ``inputs`` is an instance of the workflow's input; two starts with one ``start_key`` are one execution.
+        ``timeouts`` are how long this execution's approvals and sleeps take, by name, instead of what its workflow
+        says.
 
         Raises:
             InvalidInput: the workflow is none of this client's, whose workers would not run it; ``inputs`` is something
-                else, or one of its values is of another type.
+                else, or one of its values is of another type; or a timeout is for nothing that waits.
         """
         if self.registry.get(workflow.name, workflow.version) is not workflow:
             raise InvalidInput(f"{workflow} is not in the catalog, so no worker would run it: add it there first.")
         with nullcontext(db) if db else database.transaction() as handle:
-            return start(handle, workflow, inputs, actor=actor, start_key=start_key, execution_id=execution_id)
+            return start(
+                handle,
+                workflow,
+                inputs,
+                actor=actor,
+                start_key=start_key,
+                execution_id=execution_id,
+                timeouts=timeouts,
+            )
+
+    def approve(
+        self, approval_id: UUID, data: Mapping[str, Any], *, actor: str, db: Session | None = None
+    ) -> ExecutionView:
+        """Give the answer that an approval asks for. Answers how its execution stands then.
+
+        Raises:
+            NotFound: there is no such approval.
+            InvalidInput: ``data`` is no answer to it; the field is named as in ``data.rating``.
+            AlreadyDecided: it was answered, or is not asked for any more.
+            DeadlinePassed: its time is over.
+            Busy: a step of its execution has been running for as long as one waits here (5 seconds).
+        """
+        with nullcontext(db) if db else database.transaction() as handle:
+            execution_id = interventions.approve(handle, self.registry, approval_id, dict(data), actor=actor)
+            return self._status(handle, execution_id)
+
+    def reject(self, approval_id: UUID, *, actor: str, reason: str, db: Session | None = None) -> ExecutionView:
+        """Refuse to answer an approval. Answers how its execution stands then.
+
+        Raises:
+            InvalidInput: the reason is blank, or longer than 500 characters.
+            NotFound, AlreadyDecided, DeadlinePassed, Busy: as for ``approve``.
+        """
+        said = _said(reason)
+        with nullcontext(db) if db else database.transaction() as handle:
+            execution_id = interventions.reject(handle, self.registry, approval_id, actor=actor, reason=said)
+            return self._status(handle, execution_id)
+
+    def get_approval(self, approval_id: UUID) -> ApprovalView:
+        """How an approval stands now.
+
+        Raises:
+            NotFound: there is no such approval.
+        """
+        with database.transaction() as db:
+            found = approval_rows.read(db, approval_id)
+        if found is None:
+            raise NotFound(f"There is no approval {approval_id}.")
+        return approval_view(found)
+
+    def list_approvals(
+        self, assignee: str | None = None, *, pending: bool = False, limit: int = 50, cursor: str | None = None
+    ) -> ApprovalPage:
+        """Approvals, those that are pending first and otherwise the newest, ``limit`` at the most.
+
+        ``assignee`` is whose, as ``user:`` and their id; everybody's if it is not stated.
+
+        Raises:
+            InvalidInput: the cursor is none that an earlier page gave out.
+        """
+        after = _place(cursor) if cursor else None
+        with database.transaction() as db:
+            rows = approval_rows.approvals(db, limit + 1, assignee, pending=pending, after=after)
+        last = rows[limit - 1] if len(rows) > limit else None
+        return ApprovalPage([approval_view(row) for row in rows[:limit]], _cursor_after(last) if last else None)
 
     def cancel(self, execution_id: UUID, *, actor: str, reason: str, db: Session | None = None) -> ExecutionView:
         """End an execution that has not ended; what was completed is undone. Answers how it stands then.
@@ -154,7 +230,7 @@ class ExecutionClient:
         row = store.found(store.read(db, execution_id), execution_id)
         workflow = self.registry.get(row.workflow, row.version)
         held = frozenset() if row.completed_at else store.held_keys(db)
-        return view_of(workflow, row, store.now(db), held)
+        return view_of(workflow, row, approval_rows.of_execution(db, row.id), store.now(db), held)
 
     def standings(self, execution_ids: Sequence[UUID]) -> list[Standing]:
         """Status, output and error of each of these executions that exists, in one cheap query."""
@@ -216,6 +292,21 @@ class ExecutionClient:
     def close(self) -> None:
         """Give back this process's database connections; the client opens new ones when it is used again."""
         database.close_connections()
+
+
+PENDING_CURSOR, SETTLED_CURSOR = "pending.", "settled."
+
+
+def _cursor_after(row: approval_rows.StoredApproval) -> str:
+    kind = PENDING_CURSOR if row.status == "pending" else SETTLED_CURSOR
+    return kind + to_cursor(row.requested_at, row.id)
+
+
+def _place(cursor: str) -> approval_rows.Place:
+    settled = cursor.startswith(SETTLED_CURSOR)
+    position = to_position(cursor.removeprefix(SETTLED_CURSOR if settled else PENDING_CURSOR))
+    assert position is not None, "the cursor is not empty"
+    return approval_rows.Place(settled, *position)
 
 
 def _said(reason: str) -> str:

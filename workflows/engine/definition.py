@@ -1,210 +1,41 @@
 """What a workflow is: a name, a version, an input and a flow of steps, all checked when it is imported."""
 
 import hashlib
-import inspect
 import json
 import re
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, get_type_hints
 
-from workflows.engine.policy import DEFAULT_RETRY, LONG_STEP, STEP_TIMEOUT, Retry
-from workflows.engine.values import Field, Json, fields_of, hides_personal, is_record
+from workflows.engine.nodes import (
+    CONTINUE,
+    HALF,
+    Approval,
+    Atomic,
+    Continuation,
+    Fail,
+    Node,
+    Parallel,
+    Sleep,
+    Step,
+    Undo,
+    Unit,
+    approval,
+    atomic,
+    parallel,
+    sleep,
+    step,
+)
+from workflows.engine.signature import INPUT, checked
+from workflows.engine.values import Field, Json, fields_of, is_record
 from zea.errors import DefinitionError
 
-INPUT = "input"
+# What a definition is written with.
+__all__ = ["CONTINUE", "HALF", "Fail", "Workflow", "approval", "atomic", "parallel", "sleep", "step"]
+
 # It names tasks and queues' patterns, and people type it.
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One named unit of work: a domain function, what it takes by name and what it returns.
-
-    ``undo`` is the step that compensates it; ``undoes`` names, in an undo, the step that it compensates.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    takes: tuple[Field, ...]
-    result: type | None
-    returns: tuple[Field, ...]
-    wants_context: bool
-    retry: Retry = DEFAULT_RETRY
-    timeout: timedelta | None = None
-    undo: "Step | None" = None
-    undoes: str | None = None
-
-    @property
-    def steps(self) -> tuple["Step", ...]:
-        return (self,)
-
-
-@dataclass(frozen=True, eq=False)
-class Atomic:
-    """Steps that happen in one task and one transaction: all of them, or none."""
-
-    steps: tuple[Step, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.steps[0].name}_to_{self.steps[-1].name}"
-
-
-@dataclass(frozen=True, eq=False)
-class Undo:
-    """The compensation of a completed step or block: the undos of its steps, the last step's first, in one task."""
-
-    of: Step | Atomic
-    steps: tuple[Step, ...]
-
-    @property
-    def name(self) -> str:
-        return undo_name(self.of.name)
-
-
-@dataclass(frozen=True, eq=False)
-class Parallel:
-    """Branches that run side by side; what follows waits for all of them."""
-
-    branches: tuple[tuple["Node", ...], ...]
-
-
-# A unit is what one Celery task runs.
-Unit = Step | Atomic | Undo
-Node = Step | Atomic | Parallel
-Branch = Node | Sequence[Node]
-
-
-def undo_name(name: str) -> str:
-    """What the undo of this step, or this block, is called."""
-    return f"undo_{name}"
-
-
-def limit_of(unit: Unit) -> timedelta:
-    """How long one attempt may take before the database ends it; the steps that state nothing share a default."""
-    states_all = all(each.timeout for each in unit.steps)
-    return _stated_time(unit) + (timedelta() if states_all else STEP_TIMEOUT)
-
-
-def is_long(unit: Unit) -> bool:
-    """Whether it says before it runs that it has started."""
-    return _stated_time(unit) > LONG_STEP
-
-
-def _stated_time(unit: Unit) -> timedelta:
-    return sum((each.timeout for each in unit.steps if each.timeout), timedelta())
-
-
-def step(
-    function: Callable[..., Any],
-    undo: Callable[..., Any] | None = None,
-    retry: Retry = DEFAULT_RETRY,
-    timeout: timedelta | None = None,
-) -> Step:
-    """A step made of a domain function: database handle first, the rest keyword-only, a frozen dataclass or None back.
-
-    ``undo`` compensates it once it is completed and the execution fails or is cancelled: a function of the same form
-    that returns None, and may take what the step took and what it returned. ``retry`` is for failures that pass;
-    ``timeout`` is how long an attempt may take, 30 seconds if it is not stated. Both may change without a new version.
-
-    Raises:
-        DefinitionError: a function has another shape, or the timeout is not positive.
-    """
-    made = _step_of(function)
-    if timeout is not None and timeout <= timedelta():
-        raise DefinitionError(f"Step {made.name}: its timeout must be longer than nothing.")
-    return replace(made, retry=retry, timeout=timeout, undo=undo and _undo_of(made.name, undo, retry, timeout))
-
-
-def _undo_of(undoes: str, function: Callable[..., Any], retry: Retry, timeout: timedelta | None) -> Step:
-    made = _step_of(function)
-    if made.returns:
-        raise DefinitionError(f"Step {undoes}: its undo {made.name} must return None.")
-    return replace(made, name=undo_name(undoes), undoes=undoes, retry=retry, timeout=timeout)
-
-
-def _step_of(function: Callable[..., Any]) -> Step:
-    name = _name_of(function)
-    parameters = list(inspect.signature(function).parameters.values())
-    handle, rest = next(iter(parameters), None), parameters[1:]
-    if handle is None or handle.kind not in (handle.POSITIONAL_ONLY, handle.POSITIONAL_OR_KEYWORD):
-        raise DefinitionError(f"Step {name}: its first argument must be the database handle.")
-    for parameter in rest:
-        if parameter.kind is not parameter.KEYWORD_ONLY:
-            raise DefinitionError(f"Step {name}: argument {parameter.name} must be keyword-only.")
-    hints = get_type_hints(function, include_extras=True)
-    if "return" not in hints:
-        raise DefinitionError(f"Step {name}: say what it returns, a frozen dataclass or None.")
-    result = _record(name, hints["return"])
-    return Step(
-        name=name,
-        function=function,
-        takes=tuple(_parameter(name, each, hints) for each in rest if each.name != "ctx"),
-        result=result,
-        returns=_checked(f"Step {name}", fields_of(result)),
-        wants_context=any(each.name == "ctx" for each in rest),
-    )
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    name = getattr(function, "__name__", repr(function))
-    if not inspect.isfunction(function) or not name.isidentifier():
-        raise DefinitionError(f"Step {name}: it must be a function with a name.")
-    # Calling one of these does nothing yet, and nobody would go on with what it answers.
-    if (
-        inspect.iscoroutinefunction(function)
-        or inspect.isgeneratorfunction(function)
-        or inspect.isasyncgenfunction(function)
-    ):
-        raise DefinitionError(f"Step {name}: it must be a plain function, neither async nor a generator.")
-    if name == INPUT:
-        raise DefinitionError("Step input: this name stands for the workflow's input; choose another one.")
-    return name
-
-
-def _checked(owner: str, values: tuple[Field, ...]) -> tuple[Field, ...]:
-    """Refuse a personal value that is not a field of its own: it would be stored where it can never be erased."""
-    for value in values:
-        if hides_personal(value.type):
-            raise DefinitionError(f"{owner}: a part of {value.name} is personal; make it a field of its own.")
-    return values
-
-
-def _parameter(step_name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Field:
-    if parameter.name not in hints:
-        raise DefinitionError(f"Step {step_name}: argument {parameter.name} needs a type.")
-    return Field(parameter.name, hints[parameter.name], required=parameter.default is parameter.empty)
-
-
-def _record(step_name: str, returned: Any) -> type | None:
-    if returned is type(None):
-        return None
-    if not is_record(returned):
-        raise DefinitionError(f"Step {step_name}: it must return a frozen dataclass or None, not {returned!r}.")
-    return returned  # type: ignore[no-any-return]  # is_record has just said that it is a type
-
-
-def atomic(*steps: Step) -> Atomic:
-    """Steps in one task and one transaction.
-
-    Raises:
-        DefinitionError: there is no step in it.
-    """
-    if not steps:
-        raise DefinitionError("atomic(...) needs at least one step.")
-    for each in steps:
-        if not isinstance(each, Step):
-            raise DefinitionError(f"atomic(...) takes steps, not a {type(each).__name__}.")
-    return Atomic(steps)
-
-
-def parallel(*branches: Branch) -> Parallel:
-    """Branches side by side; a branch is a step or a list."""
-    return Parallel(tuple(tuple(each) if isinstance(each, Sequence) else (each,) for each in branches))
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +62,7 @@ class Workflow:
         _refuse_strangers(self, self.flow)
         if not self.steps:
             raise DefinitionError(f"{self}: it needs at least one step.")
-        _refuse_twins(self, (each.name for step in self.steps for each in (step, step.undo) if each))
+        _refuse_twins(self, (each.name for step in self.steps for each in (step, step.undo, *step.hooks) if each))
         _refuse_twins(self, (each.name for each in (*self.units, *self.undos.values())))
         _ = self.sources
         _refuse_unknown_values(self)
@@ -246,7 +77,7 @@ class Workflow:
 
     @cached_property
     def input_fields(self) -> tuple[Field, ...]:
-        return _checked(str(self), fields_of(self.input))
+        return checked(str(self), fields_of(self.input))
 
     @cached_property
     def units(self) -> tuple[Step | Atomic, ...]:
@@ -281,6 +112,14 @@ class Workflow:
         found: dict[str, dict[str, str]] = {}
         _resolve(self, self.flow, {field.name: INPUT for field in self.input_fields}, found)
         return found
+
+    def step(self, name: str) -> Step:
+        """The step of that name.
+
+        Raises:
+            KeyError: this version has none.
+        """
+        return {each.name: each for each in self.steps}[name]
 
     def unit(self, name: str) -> Unit | None:
         """The unit of that name, if this version has one."""
@@ -368,6 +207,7 @@ def _resolve_steps(
     produced: dict[str, str] = {}
     for each in steps:
         found[each.name] = _sources_of(workflow, each, scope | produced)
+        found |= {hook.name: _sources_of(workflow, hook, scope | produced) for hook in each.hooks}
         produced |= {field.name: each.name for field in each.returns}
         if each.undo:
             found[each.undo.name] = _sources_of(workflow, each.undo, scope | produced)
@@ -375,10 +215,10 @@ def _resolve_steps(
 
 
 def _sources_of(workflow: Workflow, step: Step, visible: Mapping[str, str]) -> dict[str, str]:
-    for field in step.takes:
+    for field in step.needs:
         if field.required and field.name not in visible:
             raise DefinitionError(f"{workflow}: step {step.name} takes {field.name}, which nothing before it returns.")
-    return {field.name: visible[field.name] for field in step.takes if field.name in visible}
+    return {field.name: visible[field.name] for field in step.needs if field.name in visible}
 
 
 def _resolve_branches(
@@ -397,6 +237,10 @@ def _resolve_branches(
 
 def _shape(node: Node) -> Json:
     match node:
+        case Step(wait=Approval() as wait):
+            return {"approval": node.name, **_shape_of_approval(node, wait)}
+        case Step(wait=Sleep()):
+            return {"sleep": node.name, "takes": sorted(field.name for field in node.needs)}
         case Step():
             undo = {"undo": _shape(node.undo)} if node.undo else {}
             return {
@@ -409,6 +253,22 @@ def _shape(node: Node) -> Json:
             return {"atomic": [_shape(each) for each in node.steps]}
         case Parallel():
             return {"parallel": [[_shape(each) for each in branch] for branch in node.branches]}
+
+
+def _shape_of_approval(node: Step, wait: Approval) -> Json:
+    """How long it waits, and whom it tells, may change without a new version."""
+    return {
+        "type": wait.approval_type,
+        "assignee": wait.assignee.name,
+        "response": [_described(field) for field in fields_of(wait.response)],
+        "on_timeout": _continuation(wait.on_timeout),
+        "on_reject": _continuation(wait.on_reject),
+        "returns": [_described(field) for field in node.returns],
+    }
+
+
+def _continuation(continuation: Continuation) -> str:
+    return f"fail as {continuation.kind}" if isinstance(continuation, Fail) else "continue"
 
 
 def _described(field: Field) -> str:

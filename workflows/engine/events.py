@@ -14,6 +14,7 @@ class ExecutionStarted:
     """Somebody started it. ``inputs`` hold a mark in the place of each personal value.
 
     ``rerun_of`` is the execution that this one repeats, from ``from_step`` on or whole, for the ``reason`` given.
+    ``timeouts`` are seconds that this execution's waits take, by their names, instead of what the workflow says.
     """
 
     type: ClassVar[str] = "execution.started"
@@ -23,6 +24,7 @@ class ExecutionStarted:
     rerun_of: str | None = None
     from_step: str | None = None
     reason: str | None = None
+    timeouts: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +154,12 @@ class StepCompensated:
 
 @dataclass(frozen=True, slots=True)
 class TimerSet:
-    """The unit called ``timer`` runs no sooner than ``fires_at``."""
+    """The unit called ``timer`` runs no sooner than ``fires_at``; with an ``attempt``, its sleep is over then."""
 
     type: ClassVar[str] = "timer.set"
     timer: str
     fires_at: datetime
+    attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,65 @@ class TimerCancelled:
     timer: str
 
 
+@dataclass(frozen=True, slots=True)
+class ApprovalRequested:
+    """Whoever is ``assignee`` has until ``expires_at`` to decide, and is reminded at ``remind_at``."""
+
+    type: ClassVar[str] = "approval.requested"
+    approval: str
+    approval_id: str
+    approval_type: str
+    assignee: str
+    attempt: int
+    expires_at: datetime
+    remind_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalReminded:
+    """Part of its time is over, and its assignee was told so."""
+
+    type: ClassVar[str] = "approval.reminded"
+    approval: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalApproved:
+    """The answer was given. ``data`` holds a mark in the place of each personal value."""
+
+    type: ClassVar[str] = "approval.approved"
+    approval: str
+    data: Json
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRejected:
+    """The answer was refused."""
+
+    type: ClassVar[str] = "approval.rejected"
+    approval: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalExpired:
+    """Nobody decided in time."""
+
+    type: ClassVar[str] = "approval.expired"
+    approval: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalCancelled:
+    """It is not waited for any more."""
+
+    type: ClassVar[str] = "approval.cancelled"
+    approval: str
+
+
+ApprovalFact = (
+    ApprovalRequested | ApprovalReminded | ApprovalApproved | ApprovalRejected | ApprovalExpired | ApprovalCancelled
+)
 Fact = (
     ExecutionStarted
     | ExecutionCompleted
@@ -192,6 +254,7 @@ Fact = (
     | TimerSet
     | TimerFired
     | TimerCancelled
+    | ApprovalFact
 )
 ADAPTERS: dict[str, TypeAdapter[Any]] = {fact.type: TypeAdapter(fact) for fact in get_args(Fact)}
 

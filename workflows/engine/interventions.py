@@ -1,26 +1,87 @@
-"""What people do to an execution: cancel it, resume it, or run it anew. Each is a fact with its actor and reason."""
+"""What people do to an execution: decide, cancel, resume, run anew. Each is a fact with its actor and reason."""
 
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import store
-from workflows.engine.attempt import Clock
-from workflows.engine.definition import INPUT, Workflow
+from workflows.engine import approval_rows, store
+from workflows.engine.approval_rows import StoredApproval
+from workflows.engine.approvals import Verdict, decide, response_of
+from workflows.engine.clock import Clock
+from workflows.engine.definition import Workflow
 from workflows.engine.events import Event, ExecutionResumed, ExecutionStarted, StepSkipped
 from workflows.engine.models import ENDED, ExecutionStatus, StepStatus
+from workflows.engine.nodes import Approval
 from workflows.engine.planner import cancellation, done_before
 from workflows.engine.progress import PATIENCE, Progress
 from workflows.engine.registry import Registry
+from workflows.engine.signature import INPUT
 from workflows.engine.start import Started
 from workflows.engine.state import State
+from workflows.engine.values import Json
+from zea.context import ApprovalOutcome
 from zea.db import new_id
-from zea.errors import InvalidInput, NotPossible
+from zea.errors import AlreadyDecided, DeadlinePassed, InvalidInput, NotFound, NotPossible
 
 # A step that runs alone holds its execution's row: a person waits this long for it.
 STEP_PATIENCE = timedelta(seconds=5)
 RUN_ANEW = "Begin it anew with rerun."
+
+
+def approve(db: Session, registry: Registry, approval_id: UUID, data: Json, *, actor: str) -> UUID:
+    """Give the answer that an approval asks for; answers the execution's id.
+
+    Raises:
+        NotFound: there is no such approval.
+        InvalidInput: ``data`` is no answer to it.
+        AlreadyDecided: it was answered, or is not asked for any more.
+        DeadlinePassed: its time is over.
+        Busy: a step of its execution runs for longer than one waits here.
+    """
+    asked = _asked(db, approval_id)
+    step = _workflow_of(registry, asked).step(asked.approval)
+    assert isinstance(step.wait, Approval), f"{asked.approval} is no approval"
+    return _decide(db, registry, asked, Verdict(ApprovalOutcome.APPROVED, response_of(step.wait, data)), actor)
+
+
+def reject(db: Session, registry: Registry, approval_id: UUID, *, actor: str, reason: str) -> UUID:
+    """Refuse to answer an approval; answers the execution's id.
+
+    Raises:
+        NotFound, AlreadyDecided, DeadlinePassed, Busy: as for ``approve``.
+    """
+    asked = _asked(db, approval_id)
+    return _decide(db, registry, asked, Verdict(ApprovalOutcome.REJECTED, reason=reason), actor)
+
+
+def _asked(db: Session, approval_id: UUID) -> StoredApproval:
+    found = approval_rows.read(db, approval_id)
+    if found is None:
+        raise NotFound(f"There is no approval {approval_id}.")
+    return found
+
+
+def _decide(db: Session, registry: Registry, asked: StoredApproval, verdict: Verdict, actor: str) -> UUID:
+    """Whoever holds the execution's row decides: another decision, its expiry and a cancellation find it decided."""
+    workflow, progress = _held(db, registry, asked.execution_id, actor)
+    pending = progress.state.approvals.get(asked.approval)
+    if pending is None or pending.approval_id != asked.id:
+        raise _too_late(_asked(db, asked.id))
+    # By the database's clock, after the row was waited for; a deadline that is now is over, whoever looks first.
+    if pending.expires_at <= store.now(db):
+        raise DeadlinePassed(f"The time to answer was over at {pending.expires_at:%Y-%m-%d %H:%M:%S} UTC.")
+    decide(progress, db, workflow.step(asked.approval), verdict)
+    progress.conclude()
+    progress.record()
+    progress.publish(progress.new_moves)
+    return asked.execution_id
+
+
+def _too_late(settled: StoredApproval) -> AlreadyDecided | DeadlinePassed:
+    if settled.status == ApprovalOutcome.EXPIRED:
+        return DeadlinePassed(f"The time to answer was over at {settled.expires_at:%Y-%m-%d %H:%M:%S} UTC.")
+    return AlreadyDecided(f"This was {settled.status} at {settled.decided_at:%Y-%m-%d %H:%M:%S} UTC already.")
 
 
 def cancel(db: Session, registry: Registry, execution_id: UUID, *, actor: str, reason: str) -> None:
@@ -146,7 +207,7 @@ def _held(db: Session, registry: Registry, execution_id: UUID, actor: str) -> tu
     return workflow, Progress(db, workflow, execution, Clock(store.now(db)), actor)
 
 
-def _workflow_of(registry: Registry, execution: store.Stored) -> Workflow:
+def _workflow_of(registry: Registry, execution: store.Stored | StoredApproval) -> Workflow:
     workflow = registry.get(execution.workflow, execution.version)
     if workflow is None:
         raise NotPossible(

@@ -1,4 +1,4 @@
-"""The engine's tables: executions, their events, their private values, and the registered definitions."""
+"""The engine's tables: executions, their events, approvals and private values, queues, and registered definitions."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -18,6 +18,7 @@ class ExecutionStatus(StrEnum):
     """Where an execution stands."""
 
     RUNNING = "running"
+    WAITING_FOR_APPROVAL = "waiting_for_approval"
     SLEEPING = "sleeping"
     COMPENSATING = "compensating"
     COMPLETED = "completed"
@@ -56,7 +57,9 @@ class Execution(Base):
         Index("ix_workflow_executions_status", "status", "created_at", "id"),
         Index("ix_workflow_executions_workflow", "workflow", "created_at", "id"),
         CheckConstraint(
-            "status IN ('running', 'sleeping', 'compensating', 'completed', 'failed', 'cancelled')", name="status"
+            "status IN ('running', 'waiting_for_approval', 'sleeping', 'compensating', 'completed', 'failed',"
+            " 'cancelled')",
+            name="status",
         ),
         # What has ended has nothing left to run or to wait for, and says when it ended.
         CheckConstraint(
@@ -129,6 +132,42 @@ class EventRow(Base):
     at: Mapped[datetime]
     actor: Mapped[str] = mapped_column(Text)
     data: Mapped[Json] = mapped_column(JSONB)
+
+
+PENDING = text("status = 'pending'")
+IS_SETTLED = text("(status <> 'pending')")
+
+
+class ApprovalRow(Base):
+    """A person's decision that an execution waits for, or waited for. It follows from the execution's events."""
+
+    __tablename__ = "workflow_approvals"
+    __table_args__ = (
+        # An execution asks for one thing once at a time.
+        Index("uq_workflow_approvals_pending", "execution_id", "approval", unique=True, postgresql_where=PENDING),
+        Index("ix_workflow_approvals_execution_id", "execution_id"),
+        # Lists of one person's and of everybody's, those that are pending first.
+        Index("ix_workflow_approvals_assignee", "assignee", IS_SETTLED, text("requested_at DESC"), text("id DESC")),
+        Index("ix_workflow_approvals_settled", IS_SETTLED, text("requested_at DESC"), text("id DESC")),
+        CheckConstraint("status IN ('pending', 'approved', 'rejected', 'expired', 'cancelled')", name="status"),
+        # What is decided says when and by whom; what is pending does not.
+        CheckConstraint("(status = 'pending') = (decided_at IS NULL AND decided_by IS NULL)", name="decided"),
+        CheckConstraint("(status = 'approved') = (data IS NOT NULL)", name="approved_has_data"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("workflow_executions.id"))
+    approval: Mapped[str] = mapped_column(Text)
+    type: Mapped[str] = mapped_column(Text)
+    assignee: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    data: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
+    reason: Mapped[str | None] = mapped_column(Text)
+    requested_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    reminded_at: Mapped[datetime | None]
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None] = mapped_column(Text)
 
 
 class Queue(Base):

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from workflows.engine.definition import Atomic, Node, Parallel, Step, Undo, Unit, Workflow
+from workflows.engine.definition import Workflow
 from workflows.engine.events import ExecutionCancelled, ExecutionCompensating, ExecutionCompleted, ExecutionFailed
 from workflows.engine.models import ExecutionStatus, StepStatus
+from workflows.engine.nodes import Atomic, Node, Parallel, Step, Undo, Unit
 from workflows.engine.state import State
 
 DONE = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
@@ -21,13 +22,14 @@ class _Walk(NamedTuple):
 
 def next_moves(workflow: Workflow, state: State) -> tuple[Unit, ...]:
     """The units that may run now, in flow order; while it compensates one undo, that of what was completed last."""
-    return tuple(unit for unit in open_units(workflow, state) if unit.name not in state.timers)
+    return tuple(unit for unit in open_units(workflow, state) if unit.name not in state.waits_for)
 
 
 def status_of(workflow: Workflow, state: State) -> ExecutionStatus:
-    """The status that people see: an execution that runs, but waits for nothing but the clock, is sleeping."""
-    asleep = state.status is ExecutionStatus.RUNNING and state.timers and not next_moves(workflow, state)
-    return ExecutionStatus.SLEEPING if asleep else state.status
+    """The status that people see: an execution runs while something can; then it waits for somebody, or the clock."""
+    if state.status is not ExecutionStatus.RUNNING or not state.waits_for or next_moves(workflow, state):
+        return state.status
+    return ExecutionStatus.WAITING_FOR_APPROVAL if state.approvals else ExecutionStatus.SLEEPING
 
 
 def open_units(workflow: Workflow, state: State) -> tuple[Unit, ...]:
@@ -44,11 +46,11 @@ def open_units(workflow: Workflow, state: State) -> tuple[Unit, ...]:
 def conclusion(workflow: Workflow, state: State) -> Conclusion | None:
     """What the execution comes to if nothing is left to run or to wait for: its end, or its compensation.
 
-    Once a step has failed, the clock is not waited for any more.
+    Once a step has failed, neither the clock nor anybody is waited for any more.
     """
     if state.status not in (ExecutionStatus.RUNNING, ExecutionStatus.COMPENSATING) or next_moves(workflow, state):
         return None
-    if state.timers and not _gives_up(state):
+    if state.waits_for and not _gives_up(state):
         return None
     if state.status is ExecutionStatus.COMPENSATING:
         return _end_of_compensation(workflow, state)

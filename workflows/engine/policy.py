@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from random import uniform
 
+from zea.config import Settings, settings
 from zea.errors import DefinitionError
 
 # How long a step may take before the database ends its transaction and frees its claim, if it states nothing else.
@@ -47,3 +48,24 @@ class Retry:
 
 
 DEFAULT_RETRY = Retry()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A duration that the setting of this name holds, read when it is needed.
+
+    Raises:
+        DefinitionError: there is no such setting.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in Settings.model_fields:
+            raise DefinitionError(f"There is no setting {self.name!r}: see zea/config.py.")
+
+    @property
+    def value(self) -> timedelta:
+        found = getattr(settings(), self.name)
+        assert isinstance(found, timedelta), f"the setting {self.name} is no duration"
+        return found

@@ -4,11 +4,12 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import dispatch, store
-from workflows.engine.attempt import Clock
+from workflows.engine import approval_rows, dispatch, store
 from workflows.engine.canvas import canvas
-from workflows.engine.definition import Unit, Workflow
-from workflows.engine.events import Event, Fact, StepRetried, TimerCancelled, TimerSet
+from workflows.engine.clock import Clock
+from workflows.engine.definition import Workflow
+from workflows.engine.events import ApprovalCancelled, Event, Fact, StepRetried, TimerCancelled, TimerSet
+from workflows.engine.nodes import Unit
 from workflows.engine.planner import Conclusion, conclusion, next_moves
 from workflows.engine.policy import LONGEST_COUNTDOWN
 from workflows.engine.state import apply
@@ -23,8 +24,8 @@ class Progress:
 
     def __init__(self, db: Session, workflow: Workflow, execution: store.Stored, clock: Clock, actor: str) -> None:
         self._db = db
-        self._workflow = workflow
-        self._clock = clock
+        self.workflow = workflow
+        self.clock = clock
         self._actor = actor
         self.execution = execution
         self.before = execution.current
@@ -32,19 +33,21 @@ class Progress:
         self._events: list[Event] = []
 
     def add(self, fact: Fact) -> None:
-        event = Event(self.state.position + 1, self._clock(), self._actor, fact)
+        event = Event(self.state.position + 1, self.clock(), self._actor, fact)
         self.state = apply(self.state, event)
         self._events.append(event)
 
     def conclude(self) -> None:
         """Add what the execution comes to, if nothing is left to run."""
-        if ending := conclusion(self._workflow, self.state):
+        if ending := conclusion(self.workflow, self.state):
             self.end(ending)
 
     def end(self, ending: Conclusion) -> None:
         """Add ``ending``; nothing is waited for any more."""
         for timer in sorted(self.state.timers):
             self.add(TimerCancelled(timer))
+        for approval in sorted(self.state.approvals):
+            self.add(ApprovalCancelled(approval))
         self.add(ending)
 
     def back_off(self, unit: Unit, retried: StepRetried) -> timedelta | None:
@@ -52,29 +55,30 @@ class Progress:
         delay = timedelta(seconds=retried.delay_seconds)
         if delay <= LONGEST_COUNTDOWN:
             return delay
-        self.add(TimerSet(unit.name, self._clock() + delay))
+        self.add(TimerSet(unit.name, self.clock() + delay))
         return None
 
     @property
     def moves(self) -> tuple[Unit, ...]:
         """What may run now."""
-        return next_moves(self._workflow, self.state)
+        return next_moves(self.workflow, self.state)
 
     @property
     def new_moves(self) -> tuple[Unit, ...]:
         """What may run now and could not before."""
-        earlier = {unit.name for unit in next_moves(self._workflow, self.before)}
+        earlier = {unit.name for unit in next_moves(self.workflow, self.before)}
         return tuple(unit for unit in self.moves if unit.name not in earlier)
 
     def queue_of(self, unit: Unit) -> str:
         """The queue that the unit's message goes to."""
-        return dispatch.queue_of(self._workflow.task_name(unit))
+        return dispatch.queue_of(self.workflow.task_name(unit))
 
     def record(self, patience: timedelta = PATIENCE, delay: timedelta = timedelta(), dispatches: int = 0) -> None:
         """Write the events and the row; ``due_at`` is ``delay`` and ``patience`` from now while something may run."""
         moves = self.moves
-        dispatched = store.Dispatched(queues_of(self._workflow, moves), patience, delay, dispatches) if moves else None
-        standing = store.record(self._db, self._workflow, self.execution.id, self.state, self._events, dispatched)
+        dispatched = store.Dispatched(queues_of(self.workflow, moves), patience, delay, dispatches) if moves else None
+        standing = store.record(self._db, self.workflow, self.execution.id, self.state, self._events, dispatched)
+        approval_rows.write(self._db, self.execution.id, self._events)
         if self._is_visible:
             dispatch.announce_after_commit(self._db, standing_of(standing))
 
@@ -88,7 +92,7 @@ class Progress:
 
     def publish(self, units: tuple[Unit, ...], delay: timedelta = timedelta(), dispatches: int = 0) -> None:
         """Have ``units`` sent to Celery after commit, and held back for ``delay``."""
-        drawn = canvas(self._workflow, units, self.execution.id, self.state.epoch, dispatches)
+        drawn = canvas(self.workflow, units, self.execution.id, self.state.epoch, dispatches)
         dispatch.publish_after_commit(self._db, drawn, delay)
 
 

@@ -6,12 +6,13 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from workflows.engine import store
-from workflows.engine.definition import Unit, Workflow, is_long, limit_of
+from workflows.engine.definition import Workflow
 from workflows.engine.dispatch import queue_of
+from workflows.engine.nodes import Approval, Unit, is_long, limit_of
 from workflows.engine.policy import STEP_TIMEOUT
 from zea.errors import DefinitionError, FingerprintChanged
 
-KINDS = ("step", "atomic", "parallel")
+KINDS = ("step", "atomic", "parallel", "approval", "sleep")
 
 
 class Registry:
@@ -64,6 +65,10 @@ class Registry:
     def is_long(self, workflow_name: str, unit_name: str) -> bool:
         """Whether this unit says before it runs that it has started, in any version."""
         return any(is_long(unit) for _, unit in self._having(workflow_name, unit_name))
+
+    def asks(self, workflow_name: str, unit_name: str) -> bool:
+        """Whether this unit is an approval, in any version."""
+        return any(isinstance(unit.steps[0].wait, Approval) for _, unit in self._having(workflow_name, unit_name))
 
     def _having(self, workflow_name: str, unit_name: str) -> Iterator[tuple[Workflow, Unit]]:
         for workflow in self:
@@ -134,7 +139,7 @@ def _names(entries: object) -> str:
 
 def _name(entry: object) -> str:
     match entry:
-        case {"step": name}:
+        case {"step": name} | {"approval": name} | {"sleep": name}:
             return str(name)
         case {"atomic": steps}:
             return f"atomic({_names(steps)})"

@@ -8,9 +8,11 @@ import psycopg
 from sqlalchemy.orm import Session
 
 from workflows.engine import store
-from workflows.engine.attempt import Attempt, Clock, TransactionGone, block_of
-from workflows.engine.definition import Unit, Workflow
+from workflows.engine.attempt import Attempt, TransactionGone, block_of
+from workflows.engine.clock import Clock
+from workflows.engine.definition import Workflow
 from workflows.engine.events import StepFailed, StepRetried, StepStarted
+from workflows.engine.nodes import Unit
 from workflows.engine.planner import next_moves
 from workflows.engine.policy import MAXIMUM_VANISHED
 from workflows.engine.progress import Progress
@@ -69,7 +71,9 @@ class Runner:
     def _run(self, db: Session, delivery: Delivery, work: Callable[[Attempt], None], *, says_so: bool) -> Outcome:
         # A unit that runs alone keeps the row with its claim. A branch takes the row only to close, so that branches
         # run side by side; so does one that says that it has started, which is committed beside this transaction.
-        with_row = not says_so and self.registry.runs_alone(delivery.workflow_name, delivery.unit_name)
+        asks = self.registry.asks(delivery.workflow_name, delivery.unit_name)
+        alone = asks or self.registry.runs_alone(delivery.workflow_name, delivery.unit_name)
+        with_row = alone and not says_so
         limit = self.registry.limit(delivery.workflow_name, delivery.unit_name)
         claim = store.claim(db, delivery.execution_id, delivery.unit_name, limit, with_row=with_row)
         if claim is None:
@@ -79,6 +83,9 @@ class Runner:
         state = self._say_started(delivery) if says_so else execution.current
         if state is None:
             return Outcome(f"{StepFailed.type} {unit.name}", chain_continues=False)
+        if asks and not with_row:
+            # Who saves an answer before it is asked for, and who asks, meet in the row: one of them sees the other.
+            workflow, unit, execution = self._wanted(delivery, store.lock(db, delivery.execution_id))
         attempt = Attempt(db, workflow, execution, state, unit, clock)
         work(attempt)
         try:
@@ -143,7 +150,7 @@ def _close(
     chain_continues = delivery.carried == {workflow.task_name(each) for each in following}
     if not chain_continues:
         progress.publish(following)
-    return Outcome(f"{last.type} {last.step}", chain_continues)
+    return Outcome(f"{last.type} {unit.name}", chain_continues)
 
 
 def _try_again(progress: Progress, unit: Unit, retried: StepRetried) -> Outcome:
@@ -156,4 +163,4 @@ def _try_again(progress: Progress, unit: Unit, retried: StepRetried) -> Outcome:
     else:
         progress.record(delay=delay)
         progress.publish((unit,), delay)
-    return Outcome(f"{retried.type} {retried.step}", chain_continues=False)
+    return Outcome(f"{retried.type} {unit.name}", chain_continues=False)

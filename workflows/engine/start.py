@@ -1,6 +1,8 @@
 """Begins an execution: its row, its first event and the dispatch of its first units, in the caller's transaction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -34,20 +36,24 @@ def start(
     actor: str,
     start_key: str | None = None,
     execution_id: UUID | None = None,
+    timeouts: Mapping[str, timedelta] | None = None,
 ) -> Started:
     """Begin an execution of ``workflow`` once ``db``'s transaction commits.
 
-    ``inputs`` is an instance of the workflow's input. Two starts with one ``start_key`` are one execution.
+    ``inputs`` is an instance of the workflow's input. Two starts with one ``start_key`` are one execution. ``timeouts``
+    are how long this execution's approvals and sleeps take, by name, instead of what the workflow says.
 
     Raises:
-        InvalidInput: ``inputs`` is something else, or one of its values is of another type.
+        InvalidInput: ``inputs`` is something else, or one of its values is of another type; or a timeout is not
+            positive, or for nothing that waits.
     """
     if not isinstance(inputs, workflow.input):
         raise InvalidInput(f"{workflow} starts with a {workflow.input.__name__}, not a {type(inputs).__name__}.")
     execution_id = execution_id or new_id()
     public, private = encode(workflow.input_fields, inputs)
     # The database sets the moment; the one given here is only a place for it.
-    started = Event(1, clock.now(), actor, ExecutionStarted(workflow.name, workflow.version, public))
+    fact = ExecutionStarted(workflow.name, workflow.version, public, timeouts=_seconds(workflow, timeouts or {}))
+    started = Event(1, clock.now(), actor, fact)
     moves = next_moves(workflow, State(inputs=public))
     dispatched = store.Dispatched(queues_of(workflow, moves), PATIENCE)
     if store.insert(db, workflow, execution_id, started, private, start_key, dispatched):
@@ -55,3 +61,15 @@ def start(
         return Started(execution_id)
     assert start_key is not None, "an execution without a start key cannot collide"
     return Started(store.started_under(db, workflow.name, start_key), joined=True)
+
+
+def _seconds(workflow: Workflow, timeouts: Mapping[str, timedelta]) -> dict[str, float] | None:
+    waits = sorted(step.name for step in workflow.steps if step.wait)
+    for name, timeout in timeouts.items():
+        if name not in waits:
+            raise InvalidInput(
+                f"{workflow} has no wait called {name}; it has {', '.join(waits) or 'none'}.", "timeouts"
+            )
+        if timeout <= timedelta():
+            raise InvalidInput(f"The timeout of {name} must be longer than nothing.", "timeouts")
+    return {name: timeout.total_seconds() for name, timeout in timeouts.items()} or None

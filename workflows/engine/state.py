@@ -3,10 +3,17 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
-from workflows.engine.definition import INPUT, Unit, Workflow, undo_name
+from workflows.engine.definition import Workflow
 from workflows.engine.events import (
+    ApprovalApproved,
+    ApprovalCancelled,
+    ApprovalExpired,
+    ApprovalRejected,
+    ApprovalReminded,
+    ApprovalRequested,
     Event,
     ExecutionCancelled,
     ExecutionCompensating,
@@ -26,6 +33,8 @@ from workflows.engine.events import (
     TimerSet,
 )
 from workflows.engine.models import ExecutionStatus, StepStatus
+from workflows.engine.nodes import Unit, undo_name
+from workflows.engine.signature import INPUT
 from workflows.engine.values import Json, is_withheld
 
 
@@ -73,6 +82,15 @@ class Tries:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """An approval that is waited for. ``remind_at`` is gone once that was done."""
+
+    approval_id: UUID
+    expires_at: datetime
+    remind_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cancellation:
     """Who ended the execution, and why."""
 
@@ -80,6 +98,7 @@ class Cancellation:
     reason: str
 
 
+T = TypeVar("T")
 UNTOUCHED = StepState()
 FIRST_TRY = Tries()
 
@@ -88,7 +107,9 @@ FIRST_TRY = Tries()
 class State:
     """An execution as its events tell it. ``steps`` holds those that something has happened to.
 
-    ``timers`` are the moments before which units do not run. ``compensating`` stays true once it has begun.
+    ``timers`` are the moments before which units do not run, ``approvals`` the decisions that are waited for, both by
+    the unit's name. ``timeouts`` are the seconds that its own waits take. ``compensating`` stays true once it has
+    begun.
     """
 
     status: ExecutionStatus = ExecutionStatus.RUNNING
@@ -96,6 +117,8 @@ class State:
     steps: Mapping[str, StepState] = field(default_factory=dict)
     tries: Mapping[str, Tries] = field(default_factory=dict)
     timers: Mapping[str, datetime] = field(default_factory=dict)
+    approvals: Mapping[str, Pending] = field(default_factory=dict)
+    timeouts: Mapping[str, float] = field(default_factory=dict)
     compensating: bool = False
     cancellation: Cancellation | None = None
     error: Problem | None = None
@@ -104,6 +127,19 @@ class State:
     epoch: int = 1
     created_at: datetime | None = None
     completed_at: datetime | None = None
+
+    @property
+    def waits_for(self) -> frozenset[str]:
+        """Names of the units that wait, for the clock or for somebody."""
+        return frozenset(self.timers) | frozenset(self.approvals)
+
+    @property
+    def wakes_at(self) -> datetime | None:
+        """When something is to be done about what it waits for, if nobody does anything before."""
+        moments = [*self.timers.values()]
+        for pending in self.approvals.values():
+            moments += [pending.expires_at, *([pending.remind_at] if pending.remind_at else [])]
+        return min(moments, default=None)
 
     def step(self, name: str) -> StepState:
         return self.steps.get(name, UNTOUCHED)
@@ -132,7 +168,7 @@ def apply(state: State, event: Event) -> State:
 def _changed(state: State, event: Event) -> State:
     match event.fact:
         case ExecutionStarted() as fact:
-            return replace(state, inputs=fact.inputs, created_at=event.at)
+            return replace(state, inputs=fact.inputs, timeouts=fact.timeouts or {}, created_at=event.at)
         case ExecutionCompleted():
             return replace(state, status=ExecutionStatus.COMPLETED, completed_at=event.at)
         case ExecutionCompensating() as fact:
@@ -150,9 +186,17 @@ def _changed(state: State, event: Event) -> State:
         case ExecutionRedriven():
             return state
         case TimerSet() as fact:
-            return replace(state, timers={**state.timers, fact.timer: fact.fires_at})
+            timed = replace(state, timers={**state.timers, fact.timer: fact.fires_at})
+            return _waiting(timed, fact.timer, event, fact.attempt) if fact.attempt else timed
         case TimerFired() | TimerCancelled() as fact:
             return replace(state, timers=_without(state.timers, fact.timer))
+        case ApprovalRequested() as fact:
+            return _requested(state, event, fact)
+        case ApprovalReminded() as fact:
+            reminded = replace(state.approvals[fact.approval], remind_at=None)
+            return replace(state, approvals={**state.approvals, fact.approval: reminded})
+        case ApprovalApproved() | ApprovalRejected() | ApprovalExpired() | ApprovalCancelled() as fact:
+            return replace(state, approvals=_without(state.approvals, fact.approval))
         case StepStarted() | StepRetried() as fact:
             return _tried(state, fact.block or fact.step, fact)
         case StepFailed() as fact:
@@ -174,6 +218,19 @@ def _resumed(state: State, fact: ExecutionResumed) -> State:
     tries = {name: replace(each, failures=0) for name, each in state.tries.items()}
     left = {name: step for name, step in state.steps.items() if name not in fact.steps}
     return replace(running, steps=left, tries=tries)
+
+
+def _requested(state: State, event: Event, fact: ApprovalRequested) -> State:
+    pending = Pending(UUID(fact.approval_id), fact.expires_at, fact.remind_at)
+    asked = replace(state, approvals={**state.approvals, fact.approval: pending})
+    return _waiting(asked, fact.approval, event, fact.attempt)
+
+
+def _waiting(state: State, step: str, event: Event, attempt: int) -> State:
+    """The attempt that came to wait has ended: it is not looked for any more."""
+    waiting = StepState(attempt=attempt, started_at=event.at, position=event.position)
+    tries = {**state.tries, step: Tries(attempt)} if step in state.tries else state.tries
+    return replace(state, steps={**state.steps, step: waiting}, tries=tries)
 
 
 def _tried(state: State, unit: str, fact: StepStarted | StepRetried | StepFailed) -> State:
@@ -220,7 +277,7 @@ def _times(fact: StepCompleted | StepFailed) -> dict[str, Any]:
     }
 
 
-def _without(mapping: Mapping[str, datetime], name: str) -> dict[str, datetime]:
+def _without(mapping: Mapping[str, T], name: str) -> dict[str, T]:
     return {key: value for key, value in mapping.items() if key != name}
 
 

@@ -1,5 +1,6 @@
 """What the outside may know of an execution: the status that the API, the command line and Python clients show."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,8 +9,10 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from workflows.engine import store
-from workflows.engine.definition import Workflow, undo_name
+from workflows.engine.approval_rows import StoredApproval
+from workflows.engine.definition import Workflow
 from workflows.engine.models import StepStatus
+from workflows.engine.nodes import undo_name
 from workflows.engine.planner import next_moves
 from workflows.engine.state import FIRST_TRY, Problem, State, StepState
 from workflows.engine.values import Json, is_withheld
@@ -51,6 +54,28 @@ class TimerView:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalView:
+    """A person's decision. ``remaining_seconds`` are there while it is pending; ``decided_by`` is whoever ended it."""
+
+    approval_id: UUID
+    approval_type: str
+    assignee: str
+    status: str
+    data: Json | None
+    reason: str | None
+    requested_at: datetime
+    expires_at: datetime
+    reminded_at: datetime | None
+    remaining_seconds: float | None
+    decided_at: datetime | None
+    decided_by: str | None
+    execution_id: UUID
+    workflow_name: str
+    step_name: str
+    subject: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CancellationView:
     """Who cancelled an execution, and why; there from the moment when they did."""
 
@@ -84,6 +109,7 @@ class ExecutionView:
     output: Json
     error: ErrorStatus | None
     cancellation: CancellationView | None
+    approvals: list[ApprovalView]
     timers: list[TimerView]
     resumable: bool
     rerun_of: UUID | None
@@ -133,7 +159,13 @@ class EventView:
     data: Json
 
 
-def view_of(workflow: Workflow | None, row: store.Stored, now: datetime, held: frozenset[int]) -> ExecutionView:
+def view_of(
+    workflow: Workflow | None,
+    row: store.Stored,
+    approvals: Sequence[StoredApproval],
+    now: datetime,
+    held: frozenset[int],
+) -> ExecutionView:
     """The status of an execution; one of an unknown version shows the steps that something has happened to."""
     state = row.current
     steps = _step_views(workflow, state, _running(workflow, row, state, held))
@@ -158,12 +190,35 @@ def view_of(workflow: Workflow | None, row: store.Stored, now: datetime, held: f
         output=_shown(row.output),
         error=_error(state.error),
         cancellation=_cancellation(state),
+        approvals=[approval_view(each) for each in approvals],
         timers=[
             TimerView(name, fires_at, max(0.0, (fires_at - now).total_seconds()))
             for name, fires_at in sorted(state.timers.items())
         ],
         resumable=state.resumable,
         rerun_of=row.rerun_of,
+    )
+
+
+def approval_view(row: StoredApproval) -> ApprovalView:
+    left = max(0.0, (row.expires_at - row.now).total_seconds())
+    return ApprovalView(
+        approval_id=row.id,
+        approval_type=row.type,
+        assignee=row.assignee,
+        status=row.status,
+        data=None if row.data is None else _shown(row.data),
+        reason=row.reason,
+        requested_at=row.requested_at,
+        expires_at=row.expires_at,
+        reminded_at=row.reminded_at,
+        remaining_seconds=left if row.status == "pending" else None,
+        decided_at=row.decided_at,
+        decided_by=row.decided_by,
+        execution_id=row.execution_id,
+        workflow_name=row.workflow,
+        step_name=row.approval,
+        subject=row.subject,
     )
 
 
@@ -236,7 +291,7 @@ def _step_view(index: int, name: str, unit: str, state: State, running: set[str]
 def _step_status(step: StepState, unit: str, state: State, running: set[str]) -> StepStatus:
     if unit in running:
         return StepStatus.RUNNING
-    return StepStatus.WAITING if unit in state.timers else step.status
+    return StepStatus.WAITING if unit in state.waits_for else step.status
 
 
 def _error(problem: Problem | None) -> ErrorStatus | None:

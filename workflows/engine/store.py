@@ -24,7 +24,7 @@ from workflows.engine.definition import Workflow
 from workflows.engine.events import Event
 from workflows.engine.models import ExecutionStatus
 from workflows.engine.planner import DONE, open_units, status_of
-from workflows.engine.state import Cancellation, Problem, State, StepState, Tries, output_of, subject_of
+from workflows.engine.state import Cancellation, Pending, Problem, State, StepState, Tries, output_of, subject_of
 from workflows.engine.values import Json
 from zea.db import SAVEPOINT, driver_connection
 from zea.errors import Busy, NotFound
@@ -80,7 +80,7 @@ INSERT = """
              completed_steps, total_steps, epoch, position, rerun_of, dispatches, dispatched_at, queues, due_at,
              created_at)
         SELECT %(id)s, %(workflow)s, %(version)s, 'running', %(subject)s, %(start_key)s, %(started_by)s, %(inputs)s,
-               '{}', '{}', %(current_step)s, 0, %(total_steps)s, 1, 1, %(rerun_of)s, 0, now, %(queues)s,
+               %(state)s, '{}', %(current_step)s, 0, %(total_steps)s, 1, 1, %(rerun_of)s, 0, now, %(queues)s,
                now + %(patience)s, now
         FROM moment
         ON CONFLICT (workflow, start_key) DO NOTHING
@@ -136,13 +136,16 @@ class Kept:
     steps: Mapping[str, StepState] = field(default_factory=dict)
     tries: Mapping[str, Tries] = field(default_factory=dict)
     timers: Mapping[str, datetime] = field(default_factory=dict)
+    approvals: Mapping[str, Pending] = field(default_factory=dict)
+    timeouts: Mapping[str, float] = field(default_factory=dict)
     compensating: bool = False
     cancellation: Cancellation | None = None
 
 
 # What an execution waits for is seen from the rest of its state: to wait is to run, with nothing to do now. So is what
 # a newer release calls it.
-STATUSES = {status.value: status for status in ExecutionStatus if status is not ExecutionStatus.SLEEPING}
+WAITING = (ExecutionStatus.WAITING_FOR_APPROVAL, ExecutionStatus.SLEEPING)
+STATUSES = {status.value: status for status in ExecutionStatus if status not in WAITING}
 KEPT = TypeAdapter(Kept)
 KEPT_FIELDS = tuple(each.name for each in fields(Kept))
 
@@ -310,7 +313,7 @@ def insert(
 ) -> bool:
     """Write a new execution with its first event; False if its start key is taken."""
     row = started.to_row()
-    state = State(inputs=row["data"]["inputs"])
+    state = State(inputs=row["data"]["inputs"], timeouts=row["data"]["timeouts"] or {})
     arguments = {
         "id": execution_id,
         "workflow": workflow.name,
@@ -319,6 +322,7 @@ def insert(
         "start_key": start_key,
         "started_by": started.actor,
         "inputs": Jsonb(state.inputs),
+        "state": Jsonb(_kept(state)),
         "current_step": _current_step(workflow, state),
         "total_steps": len(workflow.steps),
         "rerun_of": row["data"]["rerun_of"],
@@ -365,9 +369,7 @@ def summary(workflow: Workflow, state: State) -> Json:
     return {
         "status": status_of(workflow, state),
         "subject": subject_of(workflow, state),
-        "state": KEPT.dump_python(
-            Kept(**{name: getattr(state, name) for name in KEPT_FIELDS}), mode="json", exclude_defaults=True
-        ),
+        "state": _kept(state),
         "output": output_of(workflow, state),
         "error": error
         and {
@@ -380,9 +382,14 @@ def summary(workflow: Workflow, state: State) -> Json:
         "completed_steps": sum(state.step(step.name).status in DONE for step in workflow.steps),
         "position": state.position,
         "epoch": state.epoch,
-        "wakes_at": min(state.timers.values(), default=None),
+        "wakes_at": state.wakes_at,
         "completed_at": state.completed_at,
     }
+
+
+def _kept(state: State) -> Json:
+    kept = Kept(**{name: getattr(state, name) for name in KEPT_FIELDS})
+    return KEPT.dump_python(kept, mode="json", exclude_defaults=True)  # type: ignore[no-any-return]  # a dictionary
 
 
 def _current_step(workflow: Workflow, state: State) -> str | None:

@@ -10,10 +10,11 @@ import psycopg
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from workflows.engine import backlog, dispatch, store
-from workflows.engine.attempt import Clock
-from workflows.engine.definition import Unit
-from workflows.engine.events import ExecutionRedriven, TimerFired
+from workflows.engine import approvals, backlog, dispatch, store
+from workflows.engine.clock import Clock
+from workflows.engine.events import ExecutionRedriven, StepCompleted, TimerFired
+from workflows.engine.models import StepStatus
+from workflows.engine.nodes import Unit
 from workflows.engine.progress import PATIENCE, Progress
 from workflows.engine.registry import Registry
 from zea.db import transaction
@@ -47,7 +48,7 @@ def redrive(registry: Registry) -> int:
 
 
 def fire(registry: Registry) -> int:
-    """Let the timers whose moment has come fire; answers how many executions that moved."""
+    """Let timers fire, remind of approvals and end those whose time is over; answers how many executions that moved."""
     return _pass(registry, lambda db: backlog.awake(db, registry.versions(), BATCH), backlog.lock_if_awake, _fire)
 
 
@@ -130,11 +131,26 @@ def _fire(progress: Progress, db: Session) -> bool:
     now = store.now(db)
     for timer, fires_at in sorted(progress.state.timers.items()):
         if fires_at <= now:
-            progress.add(TimerFired(timer))
+            _wake(progress, timer)
+    for name, pending in sorted(progress.state.approvals.items()):
+        step = progress.workflow.step(name)
+        if pending.expires_at <= now:
+            approvals.decide(progress, db, step, approvals.EXPIRED)
+        elif pending.remind_at and pending.remind_at <= now:
+            approvals.remind(progress, db, step)
     progress.conclude()
     progress.record()
     progress.publish(progress.new_moves)
     return True
+
+
+def _wake(progress: Progress, timer: str) -> None:
+    """What waited for the clock may run; what slept is done with that."""
+    slept = progress.state.step(timer)
+    progress.add(TimerFired(timer))
+    if slept.started_at and slept.status is StepStatus.PENDING:
+        took = (progress.clock() - slept.started_at).total_seconds()
+        progress.add(StepCompleted(timer, slept.attempt, slept.started_at, took, {}))
 
 
 def patience_after(dispatches: int) -> timedelta:

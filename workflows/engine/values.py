@@ -1,24 +1,22 @@
 """How values travel: dataclass fields to JSON and back, with personal values kept apart."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
+from zea.context import PersonalMark
 from zea.errors import InvalidInput
 
 Json = dict[str, Any]
-T = TypeVar("T")
 
 
-class PersonalMark:
-    """Marks a type whose values never stand in events, execution rows, logs or messages."""
-
-
-Personal = Annotated[T, PersonalMark()]
+# What no JSON in PostgreSQL can hold: NUL, and halves of characters, as from a terminal with another encoding.
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 # What stands in events and execution rows in the place of a personal value.
 WITHHELD: Json = {"personal": True}

@@ -1,0 +1,136 @@
+"""The only SQL on workflow_approvals: rows that follow from an execution's events, and lists of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from sqlalchemy.orm import Session
+
+from workflows.engine.events import (
+    ApprovalApproved,
+    ApprovalCancelled,
+    ApprovalExpired,
+    ApprovalRejected,
+    ApprovalReminded,
+    ApprovalRequested,
+    Event,
+)
+from workflows.engine.store import cursor
+from workflows.engine.values import Json
+
+INSERT = """
+    INSERT INTO workflow_approvals
+        (id, execution_id, approval, type, assignee, status, requested_at, expires_at)
+    VALUES (%(approval_id)s, %(execution_id)s, %(approval)s, %(approval_type)s, %(assignee)s, 'pending', %(at)s,
+            %(expires_at)s)"""
+REMIND = """
+    UPDATE workflow_approvals SET reminded_at = %(at)s
+    WHERE execution_id = %(execution_id)s AND approval = %(approval)s AND status = 'pending'"""
+SETTLE = """
+    UPDATE workflow_approvals
+    SET status = %(status)s, data = %(data)s, reason = %(reason)s, decided_at = %(at)s, decided_by = %(actor)s
+    WHERE execution_id = %(execution_id)s AND approval = %(approval)s AND status = 'pending'"""
+
+# An approval with what its execution is about.
+SELECT = """
+    SELECT a.id, a.execution_id, e.workflow, e.version, e.subject, a.approval, a.type, a.assignee, a.status, a.data,
+        a.reason, a.requested_at, a.expires_at, a.reminded_at, a.decided_at, a.decided_by, clock_timestamp() AS now
+    FROM workflow_approvals AS a JOIN workflow_executions AS e ON e.id = a.execution_id"""
+READ = f"{SELECT} WHERE a.id = %(id)s"
+OF_EXECUTION = f"{SELECT} WHERE a.execution_id = %(execution_id)s ORDER BY a.requested_at, a.id"
+LIST = f"""
+    {SELECT}
+    WHERE (%(assignee)s::text IS NULL OR a.assignee = %(assignee)s)
+      AND (NOT %(pending)s::boolean OR (a.status <> 'pending') = false)
+      AND (%(settled)s::boolean IS NULL OR (a.status <> 'pending') > %(settled)s OR (
+          (a.status <> 'pending') = %(settled)s AND (a.requested_at, a.id) < (%(requested_at)s, %(id)s::uuid)
+      ))
+    ORDER BY (a.status <> 'pending'), a.requested_at DESC, a.id DESC LIMIT %(limit)s"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredApproval:
+    """A row of workflow_approvals, what its execution is about, and the database's clock when it was read."""
+
+    id: UUID
+    execution_id: UUID
+    workflow: str
+    version: int
+    subject: str | None
+    approval: str
+    type: str
+    assignee: str
+    status: str
+    data: Json | None
+    reason: str | None
+    requested_at: datetime
+    expires_at: datetime
+    reminded_at: datetime | None
+    decided_at: datetime | None
+    decided_by: str | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a list goes on: after which approval, and whether that was settled."""
+
+    settled: bool
+    requested_at: datetime
+    id: UUID
+
+
+NOWHERE = {"settled": None, "requested_at": None, "id": None}
+
+
+def write(db: Session, execution_id: UUID, events: Iterable[Event]) -> None:
+    """Bring the rows to what these events of an execution say."""
+    for event in events:
+        common = {"execution_id": execution_id, "at": event.at}
+        match event.fact:
+            case ApprovalRequested() as fact:
+                cursor(db).execute(INSERT, {**asdict(fact), **common})
+            case ApprovalReminded(approval):
+                cursor(db).execute(REMIND, {"approval": approval, **common})
+            case ApprovalApproved(approval, data):
+                _settle(db, event, approval, "approved", common, data=Jsonb(data))
+            case ApprovalRejected(approval, reason):
+                _settle(db, event, approval, "rejected", common, reason=reason)
+            case ApprovalExpired(approval):
+                _settle(db, event, approval, "expired", common)
+            case ApprovalCancelled(approval):
+                _settle(db, event, approval, "cancelled", common)
+
+
+def _settle(
+    db: Session,
+    event: Event,
+    approval: str,
+    status: str,
+    common: Json,
+    data: Jsonb | None = None,
+    reason: str | None = None,
+) -> None:
+    arguments = {"approval": approval, "status": status, "data": data, "reason": reason, "actor": event.actor}
+    cursor(db).execute(SETTLE, {**arguments, **common})
+
+
+def read(db: Session, approval_id: UUID) -> StoredApproval | None:
+    row = cursor(db).execute(READ, {"id": approval_id}).fetchone()
+    return StoredApproval(**row) if row else None
+
+
+def of_execution(db: Session, execution_id: UUID) -> list[StoredApproval]:
+    """Everything that the execution has asked for, in that order."""
+    return [StoredApproval(**row) for row in cursor(db).execute(OF_EXECUTION, {"execution_id": execution_id})]
+
+
+def approvals(
+    db: Session, limit: int, assignee: str | None = None, *, pending: bool = False, after: Place | None = None
+) -> Sequence[StoredApproval]:
+    """At most ``limit``, those that are pending first and otherwise the newest; those past ``after``."""
+    place = asdict(after) if after else NOWHERE
+    rows = cursor(db).execute(LIST, {"assignee": assignee, "pending": pending, "limit": limit, **place})
+    return [StoredApproval(**row) for row in rows]
