@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     timezone: str = "America/Santiago"
     smtp_url: str | None = None
     mail_from: str = "zea <no-reply@zea.localhost>"
+    profile_completion_timeout: Interval = timedelta(days=7)
+    athlete_feedback_timeout: Interval = timedelta(hours=48)
+    coach_evaluation_timeout: Interval = timedelta(days=7)
     sweep_interval: Interval = timedelta(seconds=5)
     booking_wait: Duration = timedelta(seconds=5)
     auth_rate: int = Field(default=10, ge=1, description="failed logins per minute, per address and email")

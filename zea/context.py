@@ -28,8 +28,8 @@ class ApprovalOutcome(StrEnum):
 class StepContext:
     """Given to a step that asks for ``ctx``.
 
-    ``now`` is the database's clock when the step was claimed; ``idempotency_key`` is the same for every attempt. What
-    an approval calls is also told when that ``expires_at``.
+    ``now`` is the database's clock when the step was claimed, ``started_at`` when its execution began;
+    ``idempotency_key`` is the same for every attempt. What an approval calls is also told when that ``expires_at``.
     """
 
     execution_id: UUID
@@ -37,6 +37,7 @@ class StepContext:
     attempt: int
     actor: str
     now: datetime
+    started_at: datetime
     expires_at: datetime | None = None
 
     @property

@@ -21,7 +21,9 @@
     │       ├── SlotUnavailable
     │       ├── InsufficientCredits
     │       ├── OnboardingIncomplete
-    │       └── OverlappingBooking
+    │       ├── OverlappingBooking
+    │       ├── BookingNotConfirmed
+    │       └── ProfileNotCompleted
     └── WorkflowError
         ├── DefinitionError         a workflow cannot work as it is written; raised at import
         ├── FingerprintChanged      a registered version's definition is not the one that is registered
@@ -186,6 +188,18 @@ class OverlappingBooking(Refusal):
     """You already have a booking at that time: choose another slot, or cancel the other booking."""
 
     kind = "overlapping_booking"
+
+
+class BookingNotConfirmed(Refusal):
+    """Only a confirmed booking can be completed: this one is not, or not any more."""
+
+    kind = "booking_not_confirmed"
+
+
+class ProfileNotCompleted(Refusal):
+    """The profile was not completed in time: begin a new onboarding."""
+
+    kind = "profile_not_completed"
 
 
 class WorkflowError(ZeaError):

@@ -45,6 +45,7 @@ class Binding:
                 attempt=attempt,
                 actor=self.execution.started_by,
                 now=now,
+                started_at=self.execution.created_at,
                 expires_at=expires_at,
             )
         return _as_declared(step, step.function(self.db, **arguments))

@@ -47,6 +47,13 @@ class Booking(Base):
             "status IN ('PENDING', 'CONFIRMED', 'COMPLETED', 'FINALIZED', 'CANCELLED', 'NO_SHOW')", name="status"
         ),
         CheckConstraint("status <> 'CONFIRMED' OR confirmed_at IS NOT NULL", name="confirmed_has_moment"),
+        # What is completed says how long it took, because that is what the coach is paid for.
+        CheckConstraint(
+            "status NOT IN ('COMPLETED', 'FINALIZED') OR (actual_start_time IS NOT NULL"
+            " AND actual_end_time > actual_start_time AND actual_duration_minutes >= 0)",
+            name="completed_has_time",
+        ),
+        CheckConstraint("(status = 'FINALIZED') = (finalized_at IS NOT NULL)", name="finalized_has_moment"),
         Index("ix_bookings_athlete_id_created_at_id", "athlete_id", "created_at", "id"),
         Index("ix_bookings_coach_id_created_at_id", "coach_id", "created_at", "id"),
         Index("ix_bookings_created_at_id", "created_at", "id"),
@@ -64,5 +71,6 @@ class Booking(Base):
     actual_start_time: Mapped[datetime | None]
     actual_end_time: Mapped[datetime | None]
     actual_duration_minutes: Mapped[int | None]
+    finalized_at: Mapped[datetime | None]
     execution_id: Mapped[UUID]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

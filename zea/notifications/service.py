@@ -8,7 +8,9 @@ from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from zea.accounts import onboarding
 from zea.accounts.models import User
+from zea.accounts.onboarding import ProfileAnswer
 from zea.context import StepContext
 from zea.db import connection
 from zea.errors import NotFound
@@ -64,6 +66,69 @@ def notify_athlete(
     notify(db, ctx=ctx, recipient_id=athlete_id, kind="booking_confirmed", text=text)
 
 
+def ask_for_profile(db: Session, *, ctx: StepContext, user_id: UUID) -> ProfileAnswer | None:
+    """Ask the athlete for their profile; what they have told already is the answer."""
+    if profile := onboarding.saved_profile(db, user_id):
+        return profile
+    text = texts.profile_wanted(_reader(db, user_id), until=_deadline(ctx))
+    notify(db, ctx=ctx, recipient_id=user_id, kind="profile_wanted", text=text)
+    return None
+
+
+def send_welcome_email(db: Session, *, ctx: StepContext, user_id: UUID) -> None:
+    """Tell the athlete that they may book."""
+    notify(db, ctx=ctx, recipient_id=user_id, kind="welcome", text=texts.welcome(_reader(db, user_id)))
+
+
+def ask_for_athlete_feedback(
+    db: Session, *, ctx: StepContext, athlete_id: UUID, coach_id: UUID, actual_start_time: datetime
+) -> None:
+    """Ask the athlete how the session was."""
+    readers = _readers(db, coach_id, athlete_id)
+    text = texts.feedback_wanted(
+        readers[athlete_id], coach_name=readers[coach_id].name, began_at=actual_start_time, until=_deadline(ctx)
+    )
+    notify(db, ctx=ctx, recipient_id=athlete_id, kind="feedback_wanted", text=text)
+
+
+def remind_of_athlete_feedback(
+    db: Session, *, ctx: StepContext, athlete_id: UUID, coach_id: UUID, actual_start_time: datetime
+) -> None:
+    """Remind the athlete, once."""
+    readers = _readers(db, coach_id, athlete_id)
+    text = texts.feedback_reminder(
+        readers[athlete_id], coach_name=readers[coach_id].name, began_at=actual_start_time, until=_deadline(ctx)
+    )
+    notify(db, ctx=ctx, recipient_id=athlete_id, kind="feedback_reminder", text=text)
+
+
+def ask_for_coach_evaluation(
+    db: Session, *, ctx: StepContext, athlete_id: UUID, coach_id: UUID, actual_start_time: datetime
+) -> None:
+    """Ask the coach how the athlete did."""
+    readers = _readers(db, coach_id, athlete_id)
+    text = texts.evaluation_wanted(
+        readers[coach_id], athlete_name=readers[athlete_id].name, began_at=actual_start_time, until=_deadline(ctx)
+    )
+    notify(db, ctx=ctx, recipient_id=coach_id, kind="evaluation_wanted", text=text)
+
+
+def remind_of_coach_evaluation(
+    db: Session, *, ctx: StepContext, athlete_id: UUID, coach_id: UUID, actual_start_time: datetime
+) -> None:
+    """Remind the coach, once."""
+    readers = _readers(db, coach_id, athlete_id)
+    text = texts.evaluation_reminder(
+        readers[coach_id], athlete_name=readers[athlete_id].name, began_at=actual_start_time, until=_deadline(ctx)
+    )
+    notify(db, ctx=ctx, recipient_id=coach_id, kind="evaluation_reminder", text=text)
+
+
+def _deadline(ctx: StepContext) -> datetime:
+    assert ctx.expires_at is not None, "only an approval asks and reminds"
+    return ctx.expires_at
+
+
 def notify(db: Session, *, ctx: StepContext, recipient_id: UUID, kind: str, text: Text) -> None:
     """Write one message to one person, at most once a step; its mail is due at once."""
     notification = {
@@ -75,6 +140,10 @@ def notify(db: Session, *, ctx: StepContext, recipient_id: UUID, kind: str, text
         "step": ctx.step,
     }
     connection(db).execute(INSERT, notification)
+
+
+def _reader(db: Session, user_id: UUID) -> Reader:
+    return _readers(db, user_id, user_id)[user_id]
 
 
 def _readers(db: Session, coach_id: UUID, athlete_id: UUID) -> Mapping[UUID, Reader]:

@@ -107,6 +107,140 @@ def booking_received(reader: Reader, *, athlete_name: str, starts_at: datetime, 
     )
 
 
+def profile_wanted(reader: Reader, *, until: datetime) -> Text:
+    """To a new athlete, who must tell of themselves before they may book."""
+    when = moment(reader, until)
+    if reader.language is Language.ENGLISH:
+        return Text(
+            "Complete your profile to start booking",
+            _letter(
+                f"Hi {_one_line(reader.name)},",
+                "Welcome to zea. Before you book your first session, tell us about your sport, your goals and your"
+                " experience, so that your coach can prepare.",
+                f"You have until {when}.",
+            ),
+        )
+    return Text(
+        "Completa tu perfil para empezar a reservar",
+        _letter(
+            f"Hola, {_one_line(reader.name)}:",
+            "Te damos la bienvenida a zea. Antes de reservar tu primera hora, cuéntanos de tu deporte, tus objetivos y"
+            " tu experiencia, para que tu coach pueda prepararse.",
+            f"Tienes plazo hasta el {when}.",
+        ),
+    )
+
+
+def welcome(reader: Reader) -> Text:
+    """To an athlete, who may book from now on."""
+    if reader.language is Language.ENGLISH:
+        return Text(
+            "Your profile is complete: you can book",
+            _letter(
+                f"Hi {_one_line(reader.name)},",
+                "Thank you for completing your profile. You can now book a session with any of our coaches.",
+                "See you in training!",
+            ),
+        )
+    return Text(
+        "Tu perfil está completo: ya puedes reservar",
+        _letter(
+            f"Hola, {_one_line(reader.name)}:",
+            "Gracias por completar tu perfil. Desde ahora puedes reservar una hora con cualquiera de nuestros coaches.",
+            "¡Nos vemos en el entrenamiento!",
+        ),
+    )
+
+
+def feedback_wanted(reader: Reader, *, coach_name: str, began_at: datetime, until: datetime) -> Text:
+    """To the athlete, after a session."""
+    coach, when, deadline = _one_line(coach_name), moment(reader, began_at), moment(reader, until)
+    if reader.language is Language.ENGLISH:
+        return Text(
+            f"How was your session with {coach}?",
+            _letter(
+                f"Hi {_one_line(reader.name)},",
+                f"You trained with {coach} on {when}. How was it? A rating and a word or two help you both.",
+                f"You can answer until {deadline}.",
+            ),
+        )
+    return Text(
+        f"¿Cómo estuvo tu hora con {coach}?",
+        _letter(
+            f"Hola, {_one_line(reader.name)}:",
+            f"Entrenaste con {coach} el {when}. ¿Cómo estuvo? Una nota y un par de palabras les sirven a los dos.",
+            f"Puedes responder hasta el {deadline}.",
+        ),
+    )
+
+
+def feedback_reminder(reader: Reader, *, coach_name: str, began_at: datetime, until: datetime) -> Text:
+    """To the athlete, once half of the time is over."""
+    coach, when, deadline = _one_line(coach_name), moment(reader, began_at), moment(reader, until)
+    if reader.language is Language.ENGLISH:
+        return Text(
+            f"A reminder: your session with {coach}",
+            _letter(
+                f"Hi {_one_line(reader.name)},",
+                f"You have not told us yet how your session with {coach} on {when} was.",
+                f"You can still answer until {deadline}.",
+            ),
+        )
+    return Text(
+        f"Te recordamos: tu hora con {coach}",
+        _letter(
+            f"Hola, {_one_line(reader.name)}:",
+            f"Todavía no nos cuentas cómo estuvo tu hora con {coach} del {when}.",
+            f"Aún puedes responder hasta el {deadline}.",
+        ),
+    )
+
+
+def evaluation_wanted(reader: Reader, *, athlete_name: str, began_at: datetime, until: datetime) -> Text:
+    """To the coach, after a session."""
+    athlete, when, deadline = _one_line(athlete_name), moment(reader, began_at), moment(reader, until)
+    if reader.language is Language.ENGLISH:
+        return Text(
+            f"How did {athlete} do?",
+            _letter(
+                f"Hi {_one_line(reader.name)},",
+                f"The time of your session with {athlete} on {when} is recorded. How did {athlete} do, and what comes"
+                " next?",
+                f"You can send your evaluation until {deadline}.",
+            ),
+        )
+    return Text(
+        f"¿Cómo le fue a {athlete}?",
+        _letter(
+            f"Hola, {_one_line(reader.name)}:",
+            f"Quedó registrado el tiempo de tu hora con {athlete} del {when}. ¿Cómo le fue y qué viene ahora?",
+            f"Puedes enviar tu evaluación hasta el {deadline}.",
+        ),
+    )
+
+
+def evaluation_reminder(reader: Reader, *, athlete_name: str, began_at: datetime, until: datetime) -> Text:
+    """To the coach, once half of the time is over."""
+    athlete, when, deadline = _one_line(athlete_name), moment(reader, began_at), moment(reader, until)
+    if reader.language is Language.ENGLISH:
+        return Text(
+            f"A reminder: your evaluation of {athlete}",
+            _letter(
+                f"Hi {_one_line(reader.name)},",
+                f"Your evaluation of {athlete} for the session on {when} is still missing.",
+                f"You can still send it until {deadline}.",
+            ),
+        )
+    return Text(
+        f"Te recordamos: tu evaluación de {athlete}",
+        _letter(
+            f"Hola, {_one_line(reader.name)}:",
+            f"Todavía falta tu evaluación de {athlete} por la hora del {when}.",
+            f"Aún puedes enviarla hasta el {deadline}.",
+        ),
+    )
+
+
 # Their parts
 
 
