@@ -9,6 +9,8 @@ from zea.accounts import onboarding
 from zea.errors import ProfileNotCompleted
 from zea.notifications import service as notifications
 
+PROFILE = "athlete_profile_completion"
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -27,7 +29,7 @@ athlete_onboarding = Workflow(
         step(onboarding.validate_registration),
         approval(
             "request_profile_completion",
-            type="athlete_profile_completion",
+            type=PROFILE,
             response=onboarding.ProfileAnswer,
             assignee="user_id",
             timeout=Setting("profile_completion_timeout"),

@@ -10,6 +10,9 @@ from zea.notifications import service as notifications
 from zea.training import service as training
 from zea.training.schemas import AthleteEvaluation, SessionFeedback
 
+ATHLETE_FEEDBACK = "athlete_session_feedback"
+COACH_EVALUATION = "coach_athlete_evaluation"
+
 
 @dataclass(frozen=True)
 class CompletedSession:
@@ -32,7 +35,7 @@ session_completion = Workflow(
         parallel(
             approval(
                 "request_athlete_feedback",
-                type="athlete_session_feedback",
+                type=ATHLETE_FEEDBACK,
                 response=SessionFeedback,
                 assignee="athlete_id",
                 timeout=Setting("athlete_feedback_timeout"),
@@ -45,7 +48,7 @@ session_completion = Workflow(
             ),
             approval(
                 "request_coach_evaluation",
-                type="coach_athlete_evaluation",
+                type=COACH_EVALUATION,
                 response=AthleteEvaluation,
                 assignee="coach_id",
                 timeout=Setting("coach_evaluation_timeout"),

@@ -127,14 +127,32 @@ class ExecutionClient:
             execution_id = interventions.reject(handle, self.registry, approval_id, actor=actor, reason=said)
             return self._status(handle, execution_id)
 
-    def get_approval(self, approval_id: UUID) -> ApprovalView:
+    def hold_pending(self, execution_id: UUID, approval_type: str, db: Session) -> ApprovalView | None:
+        """The pending approval of this type, if its execution has come to it; neither changes before ``db`` ends.
+
+        What is committed together with this is seen by an execution that asks for it later.
+
+        Raises:
+            NotFound: there is no such execution.
+            Busy: a step of it has been running for as long as one waits here (5 seconds).
+        """
+        interventions.hold(db, execution_id)
+        asked = (each for each in approval_rows.of_execution(db, execution_id) if each.status == "pending")
+        return next((approval_view(each) for each in asked if each.type == approval_type), None)
+
+    def approvals_of(self, execution_id: UUID) -> list[ApprovalView]:
+        """Everything that an execution has asked for, oldest first; nothing for an execution that does not exist."""
+        with database.transaction() as db:
+            return [approval_view(each) for each in approval_rows.of_execution(db, execution_id)]
+
+    def get_approval(self, approval_id: UUID, db: Session | None = None) -> ApprovalView:
         """How an approval stands now.
 
         Raises:
             NotFound: there is no such approval.
         """
-        with database.transaction() as db:
-            found = approval_rows.read(db, approval_id)
+        with nullcontext(db) if db else database.transaction() as handle:
+            found = approval_rows.read(handle, approval_id)
         if found is None:
             raise NotFound(f"There is no approval {approval_id}.")
         return approval_view(found)
@@ -254,15 +272,15 @@ class ExecutionClient:
         return view
 
     def list_executions(
-        self, wanted: Filter | None = None, limit: int = 50, cursor: str | None = None
+        self, wanted: Filter | None = None, limit: int = 50, cursor: str | None = None, db: Session | None = None
     ) -> ExecutionPage:
         """Executions, newest first, ``limit`` at the most.
 
         Raises:
             InvalidInput: the cursor is none that an earlier page gave out.
         """
-        with database.transaction() as db:
-            rows = search.executions(db, wanted or Filter(), limit + 1, to_position(cursor))
+        with nullcontext(db) if db else database.transaction() as handle:
+            rows = search.executions(handle, wanted or Filter(), limit + 1, to_position(cursor))
         last = rows[limit - 1] if len(rows) > limit else None
         next_cursor = to_cursor(last.created_at, last.id) if last else None
         return ExecutionPage([self._summary(row) for row in rows[:limit]], next_cursor)

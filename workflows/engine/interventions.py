@@ -29,6 +29,16 @@ STEP_PATIENCE = timedelta(seconds=5)
 RUN_ANEW = "Begin it anew with rerun."
 
 
+def hold(db: Session, execution_id: UUID) -> store.Stored:
+    """The execution, which nobody moves on before the transaction ends.
+
+    Raises:
+        NotFound: there is no such execution.
+        Busy: a step of it runs for longer than one waits here.
+    """
+    return store.found(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)
+
+
 def approve(db: Session, registry: Registry, approval_id: UUID, data: Json, *, actor: str) -> UUID:
     """Give the answer that an approval asks for; answers the execution's id.
 
@@ -158,7 +168,7 @@ def rerun(
         InvalidInput: the workflow has no step ``from_step``.
         NotPossible: it has not ended, its version is not known here, or what ``from_step`` builds on does not stand.
     """
-    old = store.found(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)
+    old = hold(db, execution_id)
     workflow = _workflow_of(registry, old)
     if old.status not in ENDED:
         raise NotPossible(f"{execution_id} is {old.status}: it can be run anew once it has ended.")
@@ -202,7 +212,7 @@ def _insert(
 
 def _held(db: Session, registry: Registry, execution_id: UUID, actor: str) -> tuple[Workflow, Progress]:
     """The execution, its row held, ready to be moved on."""
-    execution = store.found(store.lock_within(db, execution_id, STEP_PATIENCE), execution_id)
+    execution = hold(db, execution_id)
     workflow = _workflow_of(registry, execution)
     return workflow, Progress(db, workflow, execution, Clock(store.now(db)), actor)
 

@@ -84,6 +84,19 @@ def find_user(db: Session, user_id: UUID) -> User:
     return user
 
 
+def hold_user(db: Session, user_id: UUID) -> User:
+    """The person as they are now, whom nobody else changes until the transaction ends.
+
+    Raises:
+        NotFound: there is none.
+    """
+    held = select(User).where(User.id == user_id).with_for_update(key_share=True)
+    user = db.scalar(held, execution_options={"populate_existing": True})
+    if user is None:
+        raise NotFound("There is no such person.")
+    return user
+
+
 def require_active(db: Session, user_id: UUID) -> User:
     """The person, who still has an open account.
 
@@ -144,13 +157,16 @@ def save_profile(db: Session, athlete_id: UUID, profile: Profile) -> AthleteProf
     return db.execute(statement, execution_options={"populate_existing": True}).scalar_one()
 
 
-def enable_booking(db: Session, athlete_id: UUID) -> None:
-    """The athlete may book from now on; the moment of the first time is kept."""
-    db.execute(
-        update(User)
-        .where(User.id == athlete_id, User.role == Role.ATHLETE.value)
-        .values(can_book=True, profile_completed_at=func.coalesce(User.profile_completed_at, func.clock_timestamp()))
-    )
+def get_profile(db: Session, athlete_id: UUID) -> AthleteProfile:
+    """What the athlete tells of themselves.
+
+    Raises:
+        NotFound: nothing yet.
+    """
+    profile = db.scalar(select(AthleteProfile).where(AthleteProfile.athlete_id == athlete_id))
+    if profile is None:
+        raise NotFound("There is no such profile, or none that you may see.")
+    return profile
 
 
 # Sessions

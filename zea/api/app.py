@@ -30,9 +30,13 @@ ROUTES = (
     "athletes",
     "coaches",
     "bookings",
+    "session_completions",
+    "feedback",
+    "approvals",
     "credits",
     "notifications",
     "executions",
+    "watching",
     "interventions",
     "admin_users",
 )

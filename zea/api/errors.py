@@ -29,6 +29,7 @@ STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.DeadlinePassed: HTTPStatus.GONE,
     errors.Conflict: HTTPStatus.CONFLICT,
     # The key is fine, its second use is not: a retry cannot cure it, which is what 409 would suggest.
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,

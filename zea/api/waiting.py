@@ -130,6 +130,7 @@ class Waiter:
         self._room = room
         self.execution_id = execution_id
         self._told: asyncio.Queue[Standing] = asyncio.Queue()
+        self._seen: Standing | None = None
 
     def tell(self, standing: Standing) -> None:
         self._told.put_nowait(standing)
@@ -141,6 +142,14 @@ class Waiter:
             self.execution_id = execution_id
             self._room.register(self)
             self._room.look_now()
+
+    async def changed(self, patience: timedelta) -> None:
+        """Return once the execution is told to stand otherwise than it did, or when ``patience`` is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience.total_seconds()):
+                while (standing := await self._told.get()) == self._seen:
+                    pass
+                self._seen = standing
 
     async def until(self, holds: Callable[[Standing], bool], patience: timedelta) -> Standing:
         """Where the execution stands once ``holds`` is true of it, or when ``patience`` is over.

@@ -218,6 +218,12 @@ def get_booking(db: Session, booking_id: UUID, viewer_id: UUID, role: Role) -> B
     return booking
 
 
+def trains(db: Session, coach_id: UUID, athlete_id: UUID) -> bool:
+    """Whether the athlete has a live booking with the coach."""
+    found = select(Booking.id).where(Booking.coach_id == coach_id, Booking.athlete_id == athlete_id, LIVE)
+    return db.scalar(found.limit(1)) is not None
+
+
 def _visible(viewer_id: UUID, role: Role) -> ColumnElement[bool]:
     """An admin sees all, anybody else what they are a party to."""
     if role is Role.ADMIN:

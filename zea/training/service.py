@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import DateTime, func, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -163,7 +163,7 @@ def finalize_session(
 # Completing
 
 
-def check_completion(booking: Booking, start: datetime, end: datetime, now: datetime) -> None:
+def check_completion(db: Session, booking: Booking, start: datetime, end: datetime) -> None:
     """Pass if the booking can be completed with these times.
 
     Raises:
@@ -176,7 +176,7 @@ def check_completion(booking: Booking, start: datetime, end: datetime, now: date
         raise InvalidInput("A training session ends after it starts.", "actual_end_time")
     if end - start > LONGEST_SESSION:
         raise InvalidInput("A training session is at most 12 hours long.", "actual_end_time")
-    if end > now:
+    if end > db.scalars(select(func.clock_timestamp(type_=DateTime(timezone=True)))).one():
         raise InvalidInput("It has not ended yet: complete it once it has.", "actual_end_time")
     if start < booking.starts_at - EARLIEST_START:
         raise InvalidInput("It starts no earlier than 24 hours before its slot.", "actual_start_time")

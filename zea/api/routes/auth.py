@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from zea.accounts import passwords, service
 from zea.accounts.schemas import Registration, TokenPair
-from zea.api import routing
+from zea.api import onboardings, routing
 from zea.api.deps import ClientAddress, Db, IdempotencyKey
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.limits import record_failure, refuse_after_failures
@@ -29,7 +29,7 @@ class Registered(BaseModel):
     """A new athlete, and the onboarding that was started for them."""
 
     user_id: UUID
-    onboarding_execution_id: UUID | None
+    onboarding_execution_id: UUID
     message: str
 
 
@@ -51,7 +51,8 @@ def register(registration: Registration, db: Db, key: IdempotencyKey = None) -> 
 
 def _registered(db: Db, registration: Registration, password_hash: str) -> Registered:
     user_id = service.register(db, registration, password_hash)
-    return Registered(user_id=user_id, onboarding_execution_id=None, message=WELCOME[registration.locale])
+    execution_id = onboardings.begin(db, user_id, registration.email)
+    return Registered(user_id=user_id, onboarding_execution_id=execution_id, message=WELCOME[registration.locale])
 
 
 @router.post("/login")

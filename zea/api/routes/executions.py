@@ -1,6 +1,5 @@
 """How executions stand: for whoever started them, the parties to what they are about, and admins."""
 
-from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -11,15 +10,15 @@ from sqlalchemy.orm import Session
 from workflows.engine.client import ExecutionClient
 from workflows.engine.models import ExecutionStatus
 from workflows.engine.search import Filter
-from workflows.engine.status import ErrorStatus, EventView, ExecutionSummary, ExecutionView
+from workflows.engine.status import EventView, ExecutionSummary, ExecutionView
 from zea.accounts.models import Role, User
-from zea.api import routing
+from zea.api import parties, routing
 from zea.api.deps import Admin, CurrentUser, Db
 from zea.api.executions import Executions
 from zea.api.paging import Page, Paging
 from zea.api.schemas import AwareDatetime
 from zea.bookings import service as bookings
-from zea.errors import Conflict, NotFound, told
+from zea.errors import NotFound
 
 router = routing.router("/api/executions", "executions")
 
@@ -61,8 +60,7 @@ def list_active_executions(_: Admin, executions: Executions, paging: Paging) -> 
 @router.get("/{execution_id}")
 def get_execution(execution_id: UUID, user: CurrentUser, executions: Executions, db: Db) -> ExecutionView:
     """One execution; parties see its statuses, admins also its values and errors."""
-    view = _visible(executions, execution_id, user, db)
-    return view if user.role == Role.ADMIN else _for_party(view, user)
+    return parties.execution_for(user, visible_execution(executions, execution_id, user, db))
 
 
 @router.get("/{execution_id}/events")
@@ -75,13 +73,18 @@ def get_events(
     cursor: Annotated[int, Query(ge=0, description="the next_cursor of the page before")] = 0,
 ) -> EventPage:
     """What happened, oldest first; parties see what and when, admins also by whom and the data."""
-    _visible(executions, execution_id, user, db)
+    visible_execution(executions, execution_id, user, db)
     found = executions.events(execution_id, after=cursor, limit=limit + 1)
-    shown = [event if user.role == Role.ADMIN else _event_for_party(event, user) for event in found[:limit]]
+    shown = [parties.event_for(user, event) for event in found[:limit]]
     return EventPage(items=shown, next_cursor=str(shown[-1].position) if len(found) > limit else None)
 
 
-def _visible(executions: ExecutionClient, execution_id: UUID, user: User, db: Session) -> ExecutionView:
+def visible_execution(executions: ExecutionClient, execution_id: UUID, user: User, db: Session) -> ExecutionView:
+    """The execution, if this person may see it.
+
+    Raises:
+        NotFound: there is none, or they may not.
+    """
     try:
         view = executions.get_execution_status(execution_id)
     except NotFound:
@@ -92,7 +95,7 @@ def _visible(executions: ExecutionClient, execution_id: UUID, user: User, db: Se
 
 
 def _may_see(view: ExecutionView, user: User, db: Session) -> bool:
-    if user.role == Role.ADMIN or f"user:{user.id}" in (view.started_by, view.subject):
+    if user.role == Role.ADMIN or parties.actor_of(user) in (view.started_by, view.subject):
         return True
     kind, _, booking_id = (view.subject or "").partition(":")
     return kind == "booking" and _is_party(db, UUID(booking_id), user)
@@ -104,33 +107,3 @@ def _is_party(db: Session, booking_id: UUID, user: User) -> bool:
     except NotFound:
         return False
     return True
-
-
-def _for_party(view: ExecutionView, user: User) -> ExecutionView:
-    """Statuses only, and why it was refused."""
-    steps = [replace(step, output={}, error=_error_for_party(step.error)) for step in view.steps]
-    return replace(
-        view,
-        steps=steps,
-        inputs={},
-        output={},
-        error=_error_for_party(view.error),
-        # What an admin says of it is for admins.
-        cancellation=None,
-        started_by=_actor_for_party(view.started_by, user),
-    )
-
-
-def _event_for_party(event: EventView, user: User) -> EventView:
-    return replace(event, data={}, actor=_actor_for_party(event.actor, user))
-
-
-def _actor_for_party(actor: str, user: User) -> str:
-    """Which machines there are and who runs them is nothing to a party: ``worker``, ``cli``, another ``user``."""
-    return actor if actor == f"user:{user.id}" else actor.partition(":")[0]
-
-
-def _error_for_party(error: ErrorStatus | None) -> ErrorStatus | None:
-    """What whoever asked for it is told anyway: a refusal, or that it was cancelled."""
-    said = error and told(error.kind, error.message)
-    return ErrorStatus(said.kind, said.message, None) if isinstance(said, Conflict) else None
