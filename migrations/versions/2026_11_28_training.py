@@ -16,9 +16,6 @@ CHECKS = {
     ),
     "finalized_has_moment": "(status = 'FINALIZED') = (finalized_at IS NOT NULL)",
 }
-RECORDED_AT = sa.Column(
-    "recorded_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-)
 
 
 def upgrade() -> None:
@@ -62,7 +59,9 @@ def _create_table(table: str, *said: sa.Column[object], **checks: str) -> None:
         sa.Column("execution_id", sa.Uuid(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         *said,
-        RECORDED_AT.copy(),
+        sa.Column(
+            "recorded_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
         *(sa.CheckConstraint(condition, name=op.f(f"ck_{table}_{name}")) for name, condition in checks.items()),
         sa.ForeignKeyConstraint(["booking_id"], ["bookings.id"], name=op.f(f"fk_{table}_booking_id_bookings")),
         sa.PrimaryKeyConstraint("booking_id", name=op.f(f"pk_{table}")),

@@ -340,30 +340,6 @@ def test_people_may_not_change_themselves_against_the_rules(
 # Profiles
 
 
-def test_a_saved_profile_lets_an_athlete_book(api: httpx.Client) -> None:
-    register(api)
-    headers = bearer(login(api))
-    saved = api.put("/api/athletes/me/profile", headers=headers, json=PROFILE)
-    assert saved.status_code == 200
-    assert saved.json() == {
-        "profile": PROFILE | {"special_notes": None},
-        "can_book": True,
-        "onboarding_execution_id": None,
-    }
-    assert api.get("/api/me", headers=headers).json()["can_book"] is True
-
-
-def test_a_profile_saved_again_replaces_the_first_and_keeps_its_moment(api: httpx.Client, athlete: Person) -> None:
-    moments = []
-    for objective in ("serve", "volley"):
-        profile = PROFILE | {"objectives": [objective]}
-        saved = api.put("/api/athletes/me/profile", headers=athlete.headers, json=profile)
-        assert saved.json()["profile"]["objectives"] == [objective]
-        with transaction() as db:
-            moments.append(db.scalars(select(User.profile_completed_at).where(User.id == athlete.user_id)).one())
-    assert moments[0] == moments[1] is not None
-
-
 def test_only_athletes_have_a_profile(api: httpx.Client, coach: Person) -> None:
     answer = api.put("/api/athletes/me/profile", headers=coach.headers, json=PROFILE)
     assert (answer.status_code, kind(answer)) == (403, "forbidden")

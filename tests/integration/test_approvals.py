@@ -27,8 +27,10 @@ from tests.review import (
     types,
     waiting,
 )
+from workflows import catalog
 from workflows.engine import approval_rows, interventions, store
 from workflows.engine.models import ENDED
+from workflows.engine.registry import Registry
 from workflows.engine.state import replay
 from zea.db import new_id, transaction
 from zea.errors import AlreadyDecided, DeadlinePassed, InvalidInput, NotFound, StaleMessage, ZeaError
@@ -58,17 +60,19 @@ def replaying_gives_the_rows(tables: None) -> Iterator[None]:
     """After every test: each execution's events give its row again, and its approvals."""
     yield
     for summary in client.list_executions().items:
-        assert_events_give_the_rows(summary.execution_id)
+        assert_events_give_the_rows(summary.execution_id, review.registry)
 
 
-def assert_events_give_the_rows(execution_id: UUID) -> None:
+def assert_events_give_the_rows(execution_id: UUID, registry: Registry = catalog.registry) -> None:
     with transaction() as db:
         row = store.read(db, execution_id)
         assert row is not None
         events = store.events(db, execution_id)
         approvals = approval_rows.of_execution(db, execution_id)
     state = replay(events)
-    kept = store.summary(review.workflow_of(execution_id), state)
+    workflow = registry.get(row.workflow, row.version)
+    assert workflow is not None
+    kept = store.summary(workflow, state)
     assert {name: getattr(row, name) for name in kept if name not in ("wakes_at", "state")} == {
         name: value for name, value in kept.items() if name not in ("wakes_at", "state")
     }
