@@ -10,7 +10,7 @@ branch_labels = None
 depends_on = None
 
 TABLE = "workflow_approvals"
-STATUS = op.f("ck_workflow_executions_status")
+STATUS = "ck_workflow_executions_status"
 STATUSES = "'running', 'waiting_for_approval', 'sleeping', 'compensating', 'completed', 'failed', 'cancelled'"
 STATUSES_BEFORE = "'running', 'sleeping', 'compensating', 'completed', 'failed', 'cancelled'"
 IS_SETTLED = sa.text("(status <> 'pending')")
@@ -64,5 +64,5 @@ def downgrade() -> None:
 
 
 def _replace_statuses(statuses: str) -> None:
-    op.drop_constraint(STATUS, "workflow_executions", type_="check")
-    op.create_check_constraint(STATUS, "workflow_executions", f"status IN ({statuses})")
+    op.drop_constraint(op.f(STATUS), "workflow_executions", type_="check")
+    op.create_check_constraint(op.f(STATUS), "workflow_executions", f"status IN ({statuses})")

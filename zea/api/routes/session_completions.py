@@ -40,10 +40,11 @@ class Completion(Request):
     athlete_id: UUID | None = None
 
 
-class CompletionOf(Completion):
+class CompletionOf(BaseModel):
     """What an idempotency key stands for: under the same key, another booking's completion is another request."""
 
     booking_id: UUID
+    completion: Completion
 
 
 class RecordedSession(BaseModel):
@@ -74,18 +75,18 @@ async def complete_booking(
     key: IdempotencyKey = None,
 ) -> Response:
     """Record the time of a confirmed booking's session; 409 if it was completed, cancelled or missed."""
-    body = CompletionOf(booking_id=booking_id, **completion.model_dump())
+    body = CompletionOf(booking_id=booking_id, completion=completion)
     with waiting.expecting(new_id()) as waiter:
         waiter.follow(await run_in_threadpool(_begin, body, user, key, waiter.execution_id))
         return _answer(await waiter.until(_is_decided, wait), user)
 
 
-def _begin(completion: CompletionOf, user: User, key: str | None, execution_id: UUID) -> UUID:
+def _begin(request: CompletionOf, user: User, key: str | None, execution_id: UUID) -> UUID:
     """The execution that this request stands for: a new one, or the one that its key began before."""
-    caller = f"user:{user.id}"
+    caller, completion = f"user:{user.id}", request.completion
     with transaction() as db:
-        booking = bookings.get_booking(db, completion.booking_id, user.id, Role(user.role))
-        known_id = claim(db, KeyedRequest(key, caller, "bookings.complete", completion), execution_id)
+        booking = bookings.get_booking(db, request.booking_id, user.id, Role(user.role))
+        known_id = claim(db, KeyedRequest(key, caller, "bookings.complete", request), execution_id)
         if known_id == execution_id:
             _check_athlete(completion.athlete_id, booking.athlete_id)
             start, end = completion.actual_start_time, completion.actual_end_time
