@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from tests.unit.oracle import Flow, Unit, units_of
-from workflows.engine.definition import Node, Step, Workflow, atomic, parallel, step
+from workflows.engine.definition import Workflow, atomic, parallel, step
+from workflows.engine.nodes import Node, Step
 from workflows.engine.policy import Retry
 from zea.context import StepContext
 

@@ -8,7 +8,8 @@ from celery.canvas import Signature
 
 from tests.unit.test_planner import define, named
 from workflows.engine.canvas import canvas, carried
-from workflows.engine.definition import Node, Workflow, parallel
+from workflows.engine.definition import Workflow, parallel
+from workflows.engine.nodes import Node
 
 EXECUTION = UUID("01890000-0000-7000-8000-000000000001")
 

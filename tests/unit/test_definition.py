@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from workflows.engine.definition import Node, Workflow, atomic, is_long, limit_of, parallel, step
+from workflows.engine.definition import Workflow, atomic, parallel, step
+from workflows.engine.nodes import Node, is_long, limit_of
 from workflows.engine.policy import STEP_TIMEOUT, Retry
 from zea.context import Personal, StepContext
 from zea.errors import DefinitionError

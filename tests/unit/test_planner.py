@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.engine.definition import Atomic, Node, Parallel, Step, Workflow, atomic, parallel, step
+from workflows.engine.definition import Workflow, atomic, parallel, step
 from workflows.engine.events import (
     Event,
     ExecutionCompleted,
@@ -19,6 +19,7 @@ from workflows.engine.events import (
     StepFailed,
     StepRetried,
 )
+from workflows.engine.nodes import Atomic, Node, Parallel, Step
 from workflows.engine.planner import conclusion, next_moves
 from workflows.engine.state import State, Tries, apply, replay
 

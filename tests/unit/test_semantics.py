@@ -12,7 +12,7 @@ from tests.unit import oracle
 from tests.unit.oracle import VANISHED_AT_MOST, Model, assert_lawful, can_run_side_by_side
 from workflows.engine import store
 from workflows.engine.attempt import block_of
-from workflows.engine.definition import Undo, Unit, Workflow, is_long
+from workflows.engine.definition import Workflow
 from workflows.engine.events import (
     Event,
     ExecutionRedriven,
@@ -30,6 +30,7 @@ from workflows.engine.events import (
 )
 from workflows.engine.interventions import _obstacle_to_resume, _to_try_again
 from workflows.engine.models import ENDED, ExecutionStatus, StepStatus
+from workflows.engine.nodes import Undo, Unit, is_long
 from workflows.engine.planner import Conclusion, cancellation, conclusion, next_moves, status_of
 from workflows.engine.policy import LONGEST_COUNTDOWN
 from workflows.engine.state import State, apply, replay
