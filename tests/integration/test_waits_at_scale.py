@@ -86,6 +86,7 @@ def test_a_sweep_costs_what_is_due_and_not_what_waits() -> None:
     vacuum()
     names, versions = zip(*review.registry.versions(), strict=True)
     plan = plan_of(backlog.AWAKE, names=list(names), versions=list(versions), limit=200)
+    print(plan)
     assert "ix_workflow_executions_wakes_at" in plan
     with transaction() as db:
         began = time.perf_counter()
@@ -150,7 +151,7 @@ def outcome_of(execution_id: UUID) -> str:
 
 
 OUTCOMES = {f"approval.{outcome}" for outcome in ("approved", "rejected", "expired", "cancelled")}
-RECORDED = {"approved": "approved", "rejected": "rejected", "expired": "expired", "cancelled": None}
+RECORDED = {"approved": ["approved"], "rejected": ["rejected"], "cancelled": []}
 
 
 def sweep_again_and_again(execution_id: UUID) -> None:
@@ -175,7 +176,7 @@ def test_an_answer_in_the_moment_of_its_deadline_has_one_outcome() -> None:
         winners = at_once([("approved", answer), ("swept", partial(sweep_again_and_again, execution))])
         outcome = outcome_of(execution)
         assert (outcome == "approved") == ("approved" in winners)
-        assert effects(execution)["ask_author_decision"] == outcome
+        assert effects(execution)["ask_author_decision"].split()[0] == outcome
         assert pending(execution, "ask_author").status == outcome
         assert_events_give_the_rows(execution, review.registry)
         won[outcome] += 1
@@ -200,7 +201,7 @@ def test_approving_rejecting_and_cancelling_at_once_have_one_winner() -> None:
         # Who cancels later, cancels what is left; of those who decide, one wins.
         assert (winners["approved"], winners["rejected"]) == (outcome == "approved", outcome == "rejected")
         assert winners["cancelled"] == 1
-        assert effects(execution).get("ask_author_decision") == RECORDED[outcome]
+        assert effects(execution).get("ask_author_decision", "").split()[:1] == RECORDED[outcome]
         drive(execution)
         assert stored(execution).status in ENDED
         assert_events_give_the_rows(execution, review.registry)
