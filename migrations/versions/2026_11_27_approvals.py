@@ -13,8 +13,7 @@ TABLE = "workflow_approvals"
 STATUS = "ck_workflow_executions_status"
 STATUSES = "'running', 'waiting_for_approval', 'sleeping', 'compensating', 'completed', 'failed', 'cancelled'"
 STATUSES_BEFORE = "'running', 'sleeping', 'compensating', 'completed', 'failed', 'cancelled'"
-IS_SETTLED = sa.text("(status <> 'pending')")
-NEWEST_FIRST = (sa.text("requested_at DESC"), sa.text("id DESC"))
+KINDS = {"pending": "status = 'pending'", "settled": "status <> 'pending'"}
 
 
 def upgrade() -> None:
@@ -54,8 +53,10 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'pending'"),
     )
     op.create_index(f"ix_{TABLE}_execution_id", TABLE, ["execution_id"])
-    op.create_index(f"ix_{TABLE}_assignee", TABLE, ["assignee", IS_SETTLED, *NEWEST_FIRST])
-    op.create_index(f"ix_{TABLE}_settled", TABLE, [IS_SETTLED, *NEWEST_FIRST])
+    for kind, condition in KINDS.items():
+        op.create_index(f"ix_{TABLE}_{kind}", TABLE, ["requested_at", "id"], postgresql_where=sa.text(condition))
+        columns = ["assignee", "requested_at", "id"]
+        op.create_index(f"ix_{TABLE}_assignee_{kind}", TABLE, columns, postgresql_where=sa.text(condition))
 
 
 def downgrade() -> None:

@@ -1,6 +1,6 @@
 """The only SQL on workflow_approvals: rows that follow from an execution's events, and lists of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
@@ -19,6 +19,7 @@ from workflows.engine.events import (
 )
 from workflows.engine.store import cursor
 from workflows.engine.values import Json
+from zea.cursors import Position
 
 INSERT = """
     INSERT INTO workflow_approvals
@@ -40,14 +41,15 @@ SELECT = """
     FROM workflow_approvals AS a JOIN workflow_executions AS e ON e.id = a.execution_id"""
 READ = f"{SELECT} WHERE a.id = %(id)s"
 OF_EXECUTION = f"{SELECT} WHERE a.execution_id = %(execution_id)s ORDER BY a.requested_at, a.id"
-LIST = f"""
+# Each reads a partial index from its end.
+PENDING, SETTLED = (
+    f"""
     {SELECT}
-    WHERE (%(assignee)s::text IS NULL OR a.assignee = %(assignee)s)
-      AND (NOT %(pending)s::boolean OR (a.status <> 'pending') = false)
-      AND (%(settled)s::boolean IS NULL OR (a.status <> 'pending') > %(settled)s OR (
-          (a.status <> 'pending') = %(settled)s AND (a.requested_at, a.id) < (%(requested_at)s, %(id)s::uuid)
-      ))
-    ORDER BY (a.status <> 'pending'), a.requested_at DESC, a.id DESC LIMIT %(limit)s"""
+    WHERE a.status {kind} 'pending' AND (%(assignee)s::text IS NULL OR a.assignee = %(assignee)s)
+      AND (%(at)s::timestamptz IS NULL OR (a.requested_at, a.id) < (%(at)s, %(id)s::uuid))
+    ORDER BY a.requested_at DESC, a.id DESC LIMIT %(limit)s"""
+    for kind in ("=", "<>")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +73,6 @@ class StoredApproval:
     decided_at: datetime | None
     decided_by: str | None
     now: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a list goes on: after which approval, and whether that was settled."""
-
-    settled: bool
-    requested_at: datetime
-    id: UUID
-
-
-NOWHERE = {"settled": None, "requested_at": None, "id": None}
 
 
 def write(db: Session, execution_id: UUID, events: Iterable[Event]) -> None:
@@ -127,10 +117,17 @@ def of_execution(db: Session, execution_id: UUID) -> list[StoredApproval]:
     return [StoredApproval(**row) for row in cursor(db).execute(OF_EXECUTION, {"execution_id": execution_id})]
 
 
-def approvals(
-    db: Session, limit: int, assignee: str | None = None, *, pending: bool = False, after: Place | None = None
-) -> Sequence[StoredApproval]:
-    """At most ``limit``, those that are pending first and otherwise the newest; those past ``after``."""
-    place = asdict(after) if after else NOWHERE
-    rows = cursor(db).execute(LIST, {"assignee": assignee, "pending": pending, "limit": limit, **place})
-    return [StoredApproval(**row) for row in rows]
+def pending(db: Session, limit: int, assignee: str | None, after: Position | None) -> list[StoredApproval]:
+    """At most ``limit`` that are not decided, newest first, those past the one that ``after`` names."""
+    return _list(db, PENDING, limit, assignee, after)
+
+
+def settled(db: Session, limit: int, assignee: str | None, after: Position | None) -> list[StoredApproval]:
+    """At most ``limit`` that are decided, or not asked for any more, likewise."""
+    return _list(db, SETTLED, limit, assignee, after)
+
+
+def _list(db: Session, query: str, limit: int, assignee: str | None, after: Position | None) -> list[StoredApproval]:
+    at, approval_id = after or (None, None)
+    arguments = {"assignee": assignee, "limit": limit, "at": at, "id": approval_id}
+    return [StoredApproval(**row) for row in cursor(db).execute(query, arguments)]

@@ -30,7 +30,7 @@ from workflows.engine.status import (
 )
 from workflows.engine.values import UNSTORABLE
 from zea import db as database
-from zea.cursors import to_cursor, to_position
+from zea.cursors import Position, to_cursor, to_position
 from zea.errors import InvalidInput, NotFound
 
 POLL_SECONDS = 0.1
@@ -167,9 +167,11 @@ class ExecutionClient:
         Raises:
             InvalidInput: the cursor is none that an earlier page gave out.
         """
-        after = _place(cursor) if cursor else None
+        of_settled, after = _place(cursor)
         with database.transaction() as db:
-            rows = approval_rows.approvals(db, limit + 1, assignee, pending=pending, after=after)
+            rows = [] if of_settled else approval_rows.pending(db, limit + 1, assignee, after)
+            if len(rows) <= limit and not pending:
+                rows += approval_rows.settled(db, limit + 1 - len(rows), assignee, after if of_settled else None)
         last = rows[limit - 1] if len(rows) > limit else None
         return ApprovalPage([approval_view(row) for row in rows[:limit]], _cursor_after(last) if last else None)
 
@@ -320,11 +322,10 @@ def _cursor_after(row: approval_rows.StoredApproval) -> str:
     return kind + to_cursor(row.requested_at, row.id)
 
 
-def _place(cursor: str) -> approval_rows.Place:
-    settled = cursor.startswith(SETTLED_CURSOR)
-    position = to_position(cursor.removeprefix(SETTLED_CURSOR if settled else PENDING_CURSOR))
-    assert position is not None, "the cursor is not empty"
-    return approval_rows.Place(settled, *position)
+def _place(cursor: str | None) -> tuple[bool, Position | None]:
+    """Whether the list goes on among what is settled, and after which one."""
+    of_settled = cursor is not None and cursor.startswith(SETTLED_CURSOR)
+    return of_settled, to_position(cursor and cursor.removeprefix(SETTLED_CURSOR if of_settled else PENDING_CURSOR))
 
 
 def _said(reason: str) -> str:

@@ -134,8 +134,7 @@ class EventRow(Base):
     data: Mapped[Json] = mapped_column(JSONB)
 
 
-PENDING = text("status = 'pending'")
-IS_SETTLED = text("(status <> 'pending')")
+PENDING, SETTLED = text("status = 'pending'"), text("status <> 'pending'")
 
 
 class ApprovalRow(Base):
@@ -146,9 +145,11 @@ class ApprovalRow(Base):
         # An execution asks for one thing once at a time.
         Index("uq_workflow_approvals_pending", "execution_id", "approval", unique=True, postgresql_where=PENDING),
         Index("ix_workflow_approvals_execution_id", "execution_id"),
-        # Lists of one person's and of everybody's, those that are pending first.
-        Index("ix_workflow_approvals_assignee", "assignee", IS_SETTLED, text("requested_at DESC"), text("id DESC")),
-        Index("ix_workflow_approvals_settled", IS_SETTLED, text("requested_at DESC"), text("id DESC")),
+        # Lists of one person's and of everybody's: first what is pending, then what is settled.
+        Index("ix_workflow_approvals_pending", "requested_at", "id", postgresql_where=PENDING),
+        Index("ix_workflow_approvals_settled", "requested_at", "id", postgresql_where=SETTLED),
+        Index("ix_workflow_approvals_assignee_pending", "assignee", "requested_at", "id", postgresql_where=PENDING),
+        Index("ix_workflow_approvals_assignee_settled", "assignee", "requested_at", "id", postgresql_where=SETTLED),
         CheckConstraint("status IN ('pending', 'approved', 'rejected', 'expired', 'cancelled')", name="status"),
         # What is decided says when and by whom; what is pending does not.
         CheckConstraint("(status = 'pending') = (decided_at IS NULL AND decided_by IS NULL)", name="decided"),
