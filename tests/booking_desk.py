@@ -46,7 +46,8 @@ def grant(athlete_id: UUID, amount: int) -> None:
 
 
 def context(step: str = "step", execution_id: UUID | None = None, now: datetime | None = None) -> StepContext:
-    return StepContext(execution_id or new_id(), step, 1, "worker:test", now or clock.now())
+    moment = now or clock.now()
+    return StepContext(execution_id or new_id(), step, 1, "worker:test", moment, moment)
 
 
 def book(db: Session, athlete_id: UUID, coach_id: UUID, start: float, notes: str | None = None) -> UUID:

@@ -30,7 +30,8 @@ from zea.stack.child import Program
 from zea.stack.servers import EmbeddedServers
 
 CELERY_IS_READY = " ready."
-API_IS_READY = "Application startup complete"
+# Said once its port is open; that the application has started is said before.
+API_IS_READY = "Uvicorn running on"
 BEAT_IS_READY = "beat: Starting"
 
 
