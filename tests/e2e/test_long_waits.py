@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -128,7 +129,7 @@ def test_deadlines_of_seconds_belong_to_one_execution_and_close_the_session(
 ) -> None:
     hour = BookedHour(desk, make_customer(1))
     now = clock.now()
-    inputs = CompletedSession(hour.booking_id, hour.athlete_id, hour.coach_id, now - HOUR, now)
+    inputs = CompletedSession(UUID(hour.booking_id), hour.athlete_id, hour.coach_id, now - HOUR, now)
     own = {"request_athlete_feedback": timedelta(seconds=2), "request_coach_evaluation": timedelta(seconds=3)}
     hour.execution_id = str(client.start(session_completion, inputs, actor="test", timeouts=own).execution_id)
     wait_until(hour.is_over, AT_REST_WITHIN, "the deadlines to pass")
