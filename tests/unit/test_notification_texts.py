@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -25,7 +25,25 @@ def received(to: Reader, notes: str | None = "Rodilla izquierda", athlete_name: 
     return texts.booking_received(to, athlete_name=athlete_name, starts_at=SUMMER, notes=notes)
 
 
-MESSAGES: dict[str, Callable[[Reader], Text]] = {"booking_confirmed": confirmed, "booking_received": received}
+DEADLINE = SUMMER + timedelta(days=2)
+
+
+def after_a_session(write: Callable[..., Text], other: str) -> Callable[[Reader], Text]:
+    return lambda to: write(to, **{other: "Bruno"}, began_at=SUMMER, until=DEADLINE)
+
+
+MESSAGES: dict[str, Callable[[Reader], Text]] = {
+    "booking_confirmed": confirmed,
+    "booking_received": received,
+    "profile_wanted": lambda to: texts.profile_wanted(to, until=DEADLINE),
+    "welcome": texts.welcome,
+    "feedback_wanted": after_a_session(texts.feedback_wanted, "coach_name"),
+    "feedback_reminder": after_a_session(texts.feedback_reminder, "coach_name"),
+    "evaluation_wanted": after_a_session(texts.evaluation_wanted, "athlete_name"),
+    "evaluation_reminder": after_a_session(texts.evaluation_reminder, "athlete_name"),
+}
+OF_TWO = [name for name in MESSAGES if name not in ("profile_wanted", "welcome")]
+WITH_DEADLINE = [name for name in MESSAGES if name.endswith(("_wanted", "_reminder"))]
 
 
 def test_every_message_is_among_the_tested_ones() -> None:
@@ -39,12 +57,23 @@ def test_every_message_exists_in_both_languages(write: Callable[[Reader], Text])
     assert spanish.title != english.title
     assert spanish.body.startswith("Hola, Ana:")
     assert english.body.startswith("Hi Ana,")
+    # One language's paragraphs are none of the other's.
+    assert not set(spanish.body.split("\n\n")) & set(english.body.split("\n\n"))
+
+
+@pytest.mark.parametrize("name", OF_TWO)
+def test_every_message_about_a_session_names_the_other_and_says_when(name: str) -> None:
+    spanish, english = MESSAGES[name](reader("es")), MESSAGES[name](reader("en"))
     assert "martes 6 de enero de 2026 a las 10:00 (hora de Santiago)" in spanish.body
     assert "Tuesday 6 January 2026 at 10:00 (Santiago time)" in english.body
     assert "Bruno" in spanish.title
     assert "Bruno" in english.title
-    # One language's paragraphs are none of the other's.
-    assert not set(spanish.body.split("\n\n")) & set(english.body.split("\n\n"))
+
+
+@pytest.mark.parametrize("name", WITH_DEADLINE)
+def test_every_message_that_asks_says_until_when_on_the_readers_clock(name: str) -> None:
+    assert "hasta el jueves 8 de enero de 2026 a las 10:00 (hora de Santiago)" in MESSAGES[name](reader("es")).body
+    assert "until Thursday 8 January 2026 at 14:00 (Madrid time)" in MESSAGES[name](reader("en", "Europe/Madrid")).body
 
 
 @pytest.mark.parametrize(("locale", "greeting"), [("es-CL", "Hola"), ("en-GB", "Hi"), ("pt", "Hola"), ("", "Hola")])

@@ -32,6 +32,7 @@ UNREACHABLE_ERRORS: Final = (
 
 EXECUTIONS = "zea.cli.executions"
 INTERVENTIONS = "zea.cli.interventions"
+APPROVALS = "zea.cli.approvals"
 COMMANDS: Final = {
     "up": Entry("zea.cli.up", "Run the whole system on this machine."),
     "demo": Entry("zea.cli.demo", "Walk through every workflow on a running system."),
@@ -39,6 +40,10 @@ COMMANDS: Final = {
     "active": Entry(EXECUTIONS, "List executions that have not ended."),
     "status": Entry(EXECUTIONS, "Show one execution."),
     "events": Entry(EXECUTIONS, "Show what happened in an execution."),
+    "watch": Entry("zea.cli.watching", "Follow an execution to its end."),
+    "approvals": Entry(APPROVALS, "List what people are asked, what is pending first."),
+    "approve": Entry(APPROVALS, "Answer what is asked."),
+    "reject": Entry(APPROVALS, "Have it go on, or fail, without an answer."),
     "resume": Entry(INTERVENTIONS, "Let a failed execution go on."),
     "cancel": Entry(INTERVENTIONS, "End an execution, and undo what was completed."),
     "rerun": Entry(INTERVENTIONS, "Run an execution anew."),
@@ -88,7 +93,7 @@ def zea() -> None:
 def main() -> NoReturn:
     """Run the command line; an error of zea's own is one line on standard error and an exit code."""
     try:
-        app()
+        app(prog_name="zea")
     except ZeaError as error:
         _end(error)
     except Exception as error:

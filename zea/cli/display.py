@@ -10,16 +10,19 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from workflows.engine.client import ExecutionPage
 from workflows.engine.models import ExecutionStatus, StepStatus
-from workflows.engine.status import EventView, ExecutionSummary, ExecutionView, TimerView
+from workflows.engine.status import ApprovalView, EventView, ExecutionSummary, ExecutionView, TimerView
 
 COLOURS: Final = {
     "completed": "green",
+    "approved": "green",
+    "rejected": "red",
     "failed": "red",
     "cancelled": "red",
     "compensated": "magenta",
@@ -108,8 +111,8 @@ def print_execution(view: ExecutionView) -> None:
     if view.rerun_of:
         print_line(f"Reruns {view.rerun_of}: zea status {view.rerun_of}")
     print_table(steps_table(view))
-    for timer in view.timers:
-        print_line(waiting(timer))
+    for line in waits(view):
+        print_line(line)
     _print_end(view)
 
 
@@ -124,9 +127,73 @@ def _print_end(view: ExecutionView) -> None:
         print_line(next_command)
 
 
+def waits(view: ExecutionView) -> list[str]:
+    """What it waits for, and what it was told when it waited."""
+    return [*(asked(each) for each in view.approvals), *(waiting(timer) for timer in view.timers)]
+
+
 def waiting(timer: TimerView) -> str:
-    left = timedelta(seconds=round(timer.remaining_seconds))
-    return f"{timer.timer} waits until {timer.fires_at:%Y-%m-%d %H:%M:%S} UTC ({left} from now)"
+    return f"{timer.timer} waits until {_until(timer.fires_at, timer.remaining_seconds)}"
+
+
+def asked(approval: ApprovalView) -> str:
+    """What somebody is asked and until when, or how that ended."""
+    if approval.remaining_seconds is not None:
+        until = _until(approval.expires_at, approval.remaining_seconds)
+        return f"{approval.step_name} asks {approval.assignee} until {until}: zea approve {approval.approval_id}"
+    return f"{approval.step_name} asked {approval.assignee}: {outcome(approval)}"
+
+
+def outcome(approval: ApprovalView) -> str:
+    """How it ended, by whom and why; nothing while it is pending."""
+    if approval.decided_at is None:
+        return ""
+    reason = f", “{approval.reason}”" if approval.reason else ""
+    by = "" if approval.status == "expired" else f" by {approval.decided_by}"
+    return f"{approval.status}{by}{reason}"
+
+
+def _until(moment: datetime, remaining_seconds: float) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC ({timedelta(seconds=round(remaining_seconds))} from now)"
+
+
+def approvals_table(approvals: Iterable[ApprovalView]) -> Table:
+    """One line for each approval."""
+    table = _table("Approval", "Type", "Assignee", "Status", "Left", "Execution", "Subject")
+    for each in approvals:
+        left = "" if each.remaining_seconds is None else str(timedelta(seconds=round(each.remaining_seconds)))
+        _add_row(
+            table,
+            str(each.approval_id),
+            each.approval_type,
+            each.assignee,
+            coloured(each.status),
+            left,
+            str(each.execution_id),
+            each.subject or "",
+        )
+    return table
+
+
+def picture(view: ExecutionView) -> Group:
+    """An execution on one screen: how far it is, its steps, and what it waits for."""
+    title = workflow_title(view.workflow_name, view.workflow_version, known=view.workflow_known)
+    done = f"{view.status}, {view.progress_percentage:g} %, {timedelta(seconds=round(view.elapsed_seconds))}"
+    bar = ProgressBar(total=100, completed=view.progress_percentage, width=40)
+    lines = [Text(on_one_line(line)) for line in waits(view)]
+    return Group(
+        Text(f"{title}  {view.execution_id}"), coloured_line(view.status, done), bar, steps_table(view), *lines
+    )
+
+
+def coloured_line(status: str, text: str) -> Text:
+    return Text(on_one_line(text), COLOURS.get(status, "yellow"))
+
+
+def event_line(event: EventView) -> str:
+    """An event on a line of its own."""
+    parts = (f"{event.at:%Y-%m-%d %H:%M:%S}", event.type, event.step or "", details(event.data))
+    return "  ".join(part for part in parts if part)
 
 
 def what_can_be_done(view: ExecutionView) -> str | None:
@@ -190,7 +257,10 @@ DETAILS: Final[Mapping[str, Callable[[Any], str]]] = {
     "steps": _names,
     "dispatched": _names,
     "timer": str,
+    "approval": str,
+    "assignee": "asks {}".format,
     "fires_at": _moment,
+    "expires_at": _moment,
     "problem": str,
     "delay_seconds": "again in {:.1f} s".format,
     "reason": "“{}”".format,

@@ -23,7 +23,7 @@ from zea.errors import InvalidInput
 app = typer.Typer()
 client = ExecutionClient(registry)
 
-OPTIONS = {"reason": "--reason", "from_step": "--from"}
+OPTIONS = {"reason": "--reason", "from_step": "--from", "data": "--data"}
 
 Reason = Annotated[str, typer.Option(metavar="WHY", help="Why, for whoever reads its events.")]
 
@@ -92,7 +92,9 @@ def intervention() -> Iterator[Session]:
             registry.verify(db)
             yield db
     except InvalidInput as error:
-        raise typer.BadParameter(error.message, param_hint=OPTIONS.get(error.field or "")) from None
+        option, _, within = (error.field or "").partition(".")
+        said = f"{within}: {error.message}" if within else error.message
+        raise typer.BadParameter(said, param_hint=OPTIONS.get(option)) from None
 
 
 def _print(view: ExecutionView, done: str, as_json: bool) -> None:

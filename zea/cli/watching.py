@@ -1,0 +1,55 @@
+"""`zea watch`: an execution as it goes, on a terminal as a picture that changes, elsewhere a line for each change."""
+
+from time import sleep
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from workflows.engine.models import ENDED, ExecutionStatus
+from workflows.engine.status import ExecutionView
+from zea.cli import display
+from zea.cli.app import REFUSED
+from zea.cli.executions import ExecutionId, client
+
+app = typer.Typer()
+
+Interval = Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")]
+
+
+@app.command(epilog="Example: zea watch ID --interval 5")
+def watch(execution_id: ExecutionId, interval: Interval = 0.5) -> None:
+    """Follow an execution to its end: 0 if it completed, 1 if it failed or was cancelled."""
+    console = display.console()
+    try:
+        follow = _follow_live if console.is_terminal else _follow_in_lines
+        view = follow(console, execution_id, interval)
+    except KeyboardInterrupt:
+        # It goes on without being watched.
+        raise typer.Exit(0) from None
+    if view.status != ExecutionStatus.COMPLETED:
+        raise typer.Exit(REFUSED)
+
+
+def _follow_live(console: Console, execution_id: ExecutionId, interval: float) -> ExecutionView:
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            view = client.get_execution_status(execution_id)
+            live.update(display.picture(view), refresh=True)
+            if view.status in ENDED:
+                return view
+            sleep(interval)
+
+
+def _follow_in_lines(_: Console, execution_id: ExecutionId, interval: float) -> ExecutionView:
+    position = 0
+    while True:
+        view = client.get_execution_status(execution_id)
+        for event in client.events(execution_id, after=position):
+            position = event.position
+            display.print_line(display.event_line(event))
+        if view.status in ENDED:
+            display.print_line(f"{view.status} after {view.elapsed_seconds:.3f} s")
+            return view
+        sleep(interval)
