@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from tests import review
 from tests.integration.test_runner import first_tasks
@@ -457,9 +458,20 @@ class TestRequest:
         execute("DELETE FROM troubles")
         client.resume(execution, actor="test")
         assert drive(execution).status == "waiting_for_approval"
-        assert [each.status for each in client.get_execution_status(execution).approvals] == ["cancelled", "pending"]
+        cancelled, asked = client.get_execution_status(execution).approvals
+        assert (cancelled.status, asked.status) == ("cancelled", "pending")
+        with pytest.raises(AlreadyDecided, match="was cancelled"):
+            client.approve(cancelled.approval_id, {"stars": 1}, actor="user:test")
         approve(execution, "ask_reader")
         assert drive(execution).status == "completed"
+
+    def test_is_pending_once(self) -> None:
+        execution = waiting()
+        same = "execution_id, approval, type, assignee, status, requested_at, expires_at"
+        again = f"INSERT INTO workflow_approvals (id, {same}) SELECT gen_random_uuid(), {same} FROM workflow_approvals"
+        with pytest.raises(IntegrityError, match="uq_workflow_approvals_pending"):
+            execute(again)
+        assert pending(execution, "ask_author").status == "pending"
 
     def test_that_fails_is_tried_and_fails_like_a_step(self) -> None:
         execute("INSERT INTO troubles VALUES ('ask_author')")

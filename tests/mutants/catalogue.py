@@ -48,6 +48,8 @@ PROTECTIONS = "tests/integration/test_protections.py::"
 DATABASE = "tests/integration/test_database.py::"
 OUTAGE_TESTS = "tests/e2e/test_outages.py::"
 FAULTS = "tests/e2e/test_faults.py::"
+APPROVALS = "tests/integration/test_approvals.py::"
+TRAINING = "tests/integration/test_training.py::"
 STORE = "workflows/engine/store.py"
 BACKLOG = "workflows/engine/backlog.py"
 SWEEP = "workflows/engine/sweep.py"
@@ -971,6 +973,126 @@ PEOPLE = (
     ),
 )
 
+APPROVING = (
+    Mutant(
+        "answer_after_the_deadline",
+        "An answer is compared with its deadline after the execution's row was waited for.",
+        "Who comes too late is accepted until a sweep comes by: the deadline that is shown is not the one that holds.",
+        "workflows/engine/interventions.py",
+        "    if pending.expires_at <= store.now(db):\n",
+        "    if not pending.expires_at:\n",
+        (APPROVALS + "TestDeadline::test_ends_the_right_to_answer_even_if_no_sweep_has_come",),
+    ),
+    Mutant(
+        "deadline_that_is_now_is_not_over",
+        "A deadline that is now is over, for whoever answers.",
+        "In one moment an answer is in time and too late.",
+        "workflows/engine/interventions.py",
+        "    if pending.expires_at <= store.now(db):\n",
+        "    if pending.expires_at < store.now(db):\n",
+        (APPROVALS + "TestDeadline::test_of_an_answer_that_is_now_is_over",),
+    ),
+    Mutant(
+        "deadline_that_is_now_does_not_expire",
+        "And for the sweep.",
+        "What was refused as too late is not over yet.",
+        SWEEP,
+        "        if pending.expires_at <= now:\n",
+        "        if pending.expires_at < now:\n",
+        (APPROVALS + "TestDeadline::test_that_is_now_is_over",),
+    ),
+    Mutant(
+        "answer_to_an_older_question",
+        "An answer is to the approval that is pending, not to one of the same name.",
+        "What was cancelled and asked anew is answered by whoever still has the old question open.",
+        "workflows/engine/interventions.py",
+        "    if pending is None or pending.approval_id != asked.id:\n",
+        "    if pending is None:\n",
+        (APPROVALS + "TestRequest::test_is_made_anew_when_what_failed_beside_it_is_resumed",),
+    ),
+    Mutant(
+        "reminded_again_and_again",
+        "A reminder is noted in the transaction that sends it.",
+        "Every pass of the sweep reminds.",
+        "workflows/engine/state.py",
+        "            reminded = replace(state.approvals[fact.approval], remind_at=None)\n",
+        "            reminded = state.approvals[fact.approval]\n",
+        (APPROVALS + "TestReminder::test_is_sent_once",),
+    ),
+    Mutant(
+        "asked_without_the_row",
+        "What asks holds the execution's row while it looks whether the answer is known already.",
+        "An answer that is saved in the same moment is seen by nobody, and the execution waits until its deadline.",
+        "workflows/engine/runner.py",
+        "        if not with_row and self.registry.asks(",
+        "        if with_row and self.registry.asks(",
+        (APPROVALS + "TestRequest::test_holds_the_row_while_it_looks_for_the_answer",),
+    ),
+    Mutant(
+        "asked_twice",
+        "One thing is asked once at a time.",
+        "Should all else fail, two answers are asked for, and one of them counts.",
+        "migrations/versions/2026_11_27_approvals.py",
+        '        ["execution_id", "approval"],\n        unique=True,\n',
+        '        ["execution_id", "approval"],\n',
+        (APPROVALS + "TestRequest::test_is_pending_once",),
+    ),
+    Mutant(
+        "asked_after_the_end",
+        "What is pending is cancelled with its execution.",
+        "People are asked for what nobody waits for, and sweeps wake up what has ended.",
+        "workflows/engine/progress.py",
+        "        for approval in sorted(self.state.approvals):\n",
+        "        for approval in ():\n",
+        (APPROVALS + "TestDecision::test_is_not_taken_once_the_execution_is_cancelled",),
+    ),
+    Mutant(
+        "deadline_of_its_own_is_forgotten",
+        "Deadlines that an execution was started with are its own.",
+        "A demonstration waits for days, or everybody's deadline has to be changed for it.",
+        "workflows/engine/approvals.py",
+        "    if own is not None:\n",
+        "    if own == 0:\n",
+        (APPROVALS + "TestDeadline::test_can_be_its_own_for_one_execution",),
+    ),
+    Mutant(
+        "anything_is_an_answer",
+        "An answer has the fields of its type and no others.",
+        "What is misspelt is dropped without a word.",
+        "workflows/engine/approvals.py",
+        "    for name in sorted(data.keys() - {field.name for field in wait.response_fields}):\n",
+        "    for name in ():\n",
+        (APPROVALS + "TestDecision::test_must_be_an_answer",),
+    ),
+    Mutant(
+        "completed_twice",
+        "Only a confirmed booking is completed, in one statement that looks and writes.",
+        "Of two completions at once the second one changes what the coach is paid for.",
+        "zea/training/service.py",
+        "        .where(Booking.id == booking_id, Booking.status == BookingStatus.CONFIRMED.value)\n",
+        "        .where(Booking.id == booking_id)\n",
+        (TRAINING + "TestCompletion::test_that_lost_a_race_is_told_so",),
+    ),
+    Mutant(
+        "feedback_seen_too_early",
+        "What the other one said is seen once the session is closed.",
+        "A coach answers what the athlete said instead of what they think.",
+        "zea/training/service.py",
+        "    all_of_it = role is Role.ADMIN or booking.status == BookingStatus.FINALIZED\n",
+        "    all_of_it = True\n",
+        (TRAINING + "TestFeedback::test_is_seen_by_the_other_once_the_session_is_closed",),
+    ),
+    Mutant(
+        "approvals_of_others",
+        "A person sees and answers only what they are asked.",
+        "Anybody decides anything.",
+        "zea/api/routes/approvals.py",
+        "    if user.role != Role.ADMIN and view.assignee != actor_of(user):\n",
+        "    if user.role == Role.ADMIN and view.assignee == actor_of(user):\n",
+        (TRAINING + "TestApprovals::test_are_listed_for_whoever_is_asked",),
+    ),
+)
+
 STARTS = (
     Mutant(
         "start_key_ignored",
@@ -1280,6 +1402,15 @@ PERSONAL = (
         (PROTECTIONS + "TestPersonalValues::test_are_in_no_error_of_the_database",),
     ),
     Mutant(
+        "answer_in_the_open",
+        "Personal parts of an approval's answer are kept apart as well.",
+        "They stand in events, which can never be changed.",
+        "workflows/engine/approvals.py",
+        "    answer = None if response is None else binding.keep_response(step, wait.response_fields, response)\n",
+        "    answer = None if response is None else vars(response)\n",
+        (APPROVALS + "test_personal_parts_of_an_answer_are_in_no_event_and_no_row",),
+    ),
+    Mutant(
         "personal_value_inside_another",
         "A personal value inside of another one is refused when the workflow is imported.",
         "It is stored where it can never be erased, and nobody notices.",
@@ -1362,6 +1493,7 @@ AREAS: Mapping[str, Sequence[Mutant]] = {
     "Sweeps": SWEEPS,
     "Attempts and waits": ATTEMPTS,
     "Compensation, and what people do": PEOPLE,
+    "Approvals": APPROVING,
     "Starts and definitions": STARTS,
     "Processes, and who waits": PROCESSES,
     "Outages": OUTAGES,

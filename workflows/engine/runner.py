@@ -71,9 +71,7 @@ class Runner:
     def _run(self, db: Session, delivery: Delivery, work: Callable[[Attempt], None], *, says_so: bool) -> Outcome:
         # A unit that runs alone keeps the row with its claim. A branch takes the row only to close, so that branches
         # run side by side; so does one that says that it has started, which is committed beside this transaction.
-        asks = self.registry.asks(delivery.workflow_name, delivery.unit_name)
-        alone = asks or self.registry.runs_alone(delivery.workflow_name, delivery.unit_name)
-        with_row = alone and not says_so
+        with_row = not says_so and self.registry.runs_alone(delivery.workflow_name, delivery.unit_name)
         limit = self.registry.limit(delivery.workflow_name, delivery.unit_name)
         claim = store.claim(db, delivery.execution_id, delivery.unit_name, limit, with_row=with_row)
         if claim is None:
@@ -83,7 +81,7 @@ class Runner:
         state = self._say_started(delivery) if says_so else execution.current
         if state is None:
             return Outcome(f"{StepFailed.type} {unit.name}", chain_continues=False)
-        if asks and not with_row:
+        if not with_row and self.registry.asks(delivery.workflow_name, delivery.unit_name):
             # Who saves an answer before it is asked for, and who asks, meet in the row: one of them sees the other.
             workflow, unit, execution = self._wanted(delivery, store.lock(db, delivery.execution_id))
         attempt = Attempt(db, workflow, execution, state, unit, clock)
