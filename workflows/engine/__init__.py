@@ -1,5 +1,6 @@
 """The durable layer over Celery; it knows nothing of sport.
 
 Read it in the order in which an execution meets it:
-definition, policy, events, state, planner, start, canvas, dispatch, runner, attempt, progress, sweep, interventions.
+signature, nodes, definition, policy, events, state, planner, start, canvas, dispatch, runner, attempt, binding, approvals,
+progress, sweep, interventions.
 """
