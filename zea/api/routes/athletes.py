@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from zea.accounts import service
 from zea.accounts.schemas import Profile
 from zea.api import routing
-from zea.api.deps import Athlete, Db
+from zea.api.deps import CurrentUser, Db
 
 router = routing.router("/api/athletes", "athletes")
 
@@ -21,7 +21,7 @@ class SavedProfile(BaseModel):
 
 
 @router.put("/me/profile")
-def save_my_profile(profile: Profile, athlete: Athlete, db: Db) -> SavedProfile:
+def save_my_profile(profile: Profile, athlete: CurrentUser, db: Db) -> SavedProfile:
     saved = service.save_profile(db, athlete.id, profile)
     # Until there is an onboarding workflow, which will do this as one of its steps.
     service.enable_booking(db, athlete.id)
