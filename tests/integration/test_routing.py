@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from tests.integration.conftest import served
+from zea.api import access
 from zea.api.app import ROUTES
 from zea.api.deps import Db
 from zea.api.routing import ATTEMPTS, RepeatedRoute, router
@@ -24,7 +25,9 @@ def attempts() -> list[str]:
 
 
 @pytest.fixture
-def client(database: str, app: FastAPI, attempts: list[str]) -> Iterator[httpx.Client]:
+def client(database: str, app: FastAPI, attempts: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+    entry = access.Access("POST", "/test/{code}/{failures}", access.ANYONE, access.NOBODYS)
+    monkeypatch.setitem(access.ENTRIES, (entry.method, entry.path), entry)
     with transaction() as db:
         db.execute(text("CREATE TABLE marks (mark text PRIMARY KEY)"))
     routes = router("/test", "test")

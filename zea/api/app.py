@@ -15,6 +15,7 @@ from zea.api.deps import TURNS
 from zea.api.errors import add_handlers
 from zea.api.executions import client
 from zea.api.limits import BodyLimit
+from zea.api.routing import RepeatedRoute
 from zea.api.schemas import PROBLEM_RESPONSES
 from zea.api.silence import attend
 from zea.api.waiting import WaitingRoom
@@ -46,7 +47,7 @@ def create_app() -> FastAPI:
     """A new application.
 
     Raises:
-        ConfigurationError: a setting is missing or unsafe.
+        ConfigurationError: a setting is missing or unsafe, or a route is not in the table of access.
     """
     settings()
     app = FastAPI(
@@ -58,6 +59,8 @@ def create_app() -> FastAPI:
         # A redirected POST is lost on many clients: a path is right as it is documented, or not found.
         redirect_slashes=False,
     )
+    # What is added here and not to a router stands behind the gate as well.
+    app.router.route_class = RepeatedRoute
     app.state.turns = asyncio.Semaphore(TURNS)
     add_handlers(app)
     app.add_middleware(BodyLimit)

@@ -1,23 +1,19 @@
 """What routes ask for: a transaction, who calls, and the caller's idempotency key."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
-from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.orm import Session
 
-from zea.accounts import service, tokens
-from zea.accounts.models import Role, User
+from zea.accounts.models import User
 from zea.accounts.tokens import Identity as TokenIdentity
 from zea.db import transaction
-from zea.errors import Forbidden, Unauthenticated, Unreachable
+from zea.errors import Unreachable
 
 TURNS = 16  # fewer than threads and connections (zea.db.POOL_SIZE): the rest is for work that ends in its own thread
 TURN_PATIENCE = 2.0  # seconds, as long as the pool waits
-
-_bearer = OAuth2PasswordBearer(tokenUrl="/api/auth/login", auto_error=False)
 
 
 async def turn(request: Request) -> AsyncIterator[None]:
@@ -51,57 +47,23 @@ def database(_: Annotated[None, Depends(turn, scope="function")]) -> Iterator[Se
 Db = Annotated[Session, Depends(database, scope="function")]
 
 
-async def identity(token: Annotated[str | None, Depends(_bearer)]) -> TokenIdentity:
-    if token is None:
-        raise Unauthenticated
-    return tokens.identify(token)
+# Who calls was found out, and whether they may, before a route is asked (`zea.api.gate`): it only asks who it is.
 
 
-# Who the token says is calling, without a look at the database.
+async def identity(request: Request) -> TokenIdentity:
+    caller: TokenIdentity = request.state.identity
+    return caller
+
+
+async def current_user(request: Request) -> User:
+    user: User = request.state.user
+    return user
+
+
+# Who the token says is calling. A route whose entry in the table of access has `route_checks_account` knows no more.
 Identity = Annotated[TokenIdentity, Depends(identity)]
-
-
-def current_user(caller: Identity) -> User:
-    # A transaction of its own, which begins and ends in one thread: see `turn`.
-    with transaction() as db:
-        return service.require_active(db, caller.user_id)
-
-
 # Who is calling, as the database has them now.
 CurrentUser = Annotated[User, Depends(current_user)]
-
-
-def require_role(*roles: Role) -> Callable[[User], User]:
-    """A dependency: the caller, who has one of the roles now."""
-
-    def caller_with_role(user: CurrentUser) -> User:
-        if user.role not in roles:
-            raise Forbidden
-        return user
-
-    return caller_with_role
-
-
-Athlete = Annotated[User, Depends(require_role(Role.ATHLETE))]
-Coach = Annotated[User, Depends(require_role(Role.COACH))]
-Admin = Annotated[User, Depends(require_role(Role.ADMIN))]
-
-
-def require_token_role(*roles: Role) -> Callable[[TokenIdentity], object]:
-    """A dependency without I/O: the caller, whose token has one of the roles.
-
-    The route must check in its own transaction, with ``accounts.service.require_active``, that the account is open.
-    """
-
-    async def identity_with_role(caller: Identity) -> TokenIdentity:
-        if caller.role not in roles:
-            raise Forbidden
-        return caller
-
-    return identity_with_role
-
-
-AthleteIdentity = Annotated[TokenIdentity, Depends(require_token_role(Role.ATHLETE))]
 
 
 def client_address(request: Request) -> str:

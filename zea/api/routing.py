@@ -1,27 +1,24 @@
-"""Routes that are run again after a deadlock or a serialization failure, as if it had not happened."""
+"""Routes behind the gate, run again after a deadlock or a serialization failure, as if it had not happened."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from random import uniform
-from typing import Any
 
 import psycopg
 from fastapi import APIRouter
-from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 from starlette.responses import Response
+
+from zea.api.gate import GatedRoute, Handler
 
 ATTEMPTS = 4
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.05  # seconds
 # Where FastAPI keeps the dependencies of scope "function" that a request has opened.
 FUNCTION_STACK = "fastapi_function_astack"
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
-
-class RepeatedRoute(APIRoute):
+class RepeatedRoute(GatedRoute):
     """A route whose transactions PostgreSQL may end for another's sake: nothing was committed, so it is run again."""
 
     def get_route_handler(self) -> Handler:

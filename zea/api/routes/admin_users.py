@@ -10,7 +10,7 @@ from zea.accounts import service
 from zea.accounts.models import Role, User
 from zea.accounts.schemas import Me, NewUser
 from zea.api import routing
-from zea.api.deps import Admin, Db, IdempotencyKey
+from zea.api.deps import CurrentUser, Db, IdempotencyKey
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.paging import Page, Paging, page
 
@@ -35,11 +35,11 @@ class ListedUser(Me):
 
 
 @router.post("", status_code=201)
-def create_user(user: NewUser, admin: Admin, db: Db, key: IdempotencyKey = None) -> UserCreated:
+def create_user(user: NewUser, admin: CurrentUser, db: Db, key: IdempotencyKey = None) -> UserCreated:
     request = KeyedRequest(key, f"user:{admin.id}", "admin.create_user", user)
     return idempotent(db, request, UserCreated, lambda: UserCreated(user_id=service.create_user(db, user)))
 
 
 @router.get("")
-def list_users(_: Admin, db: Db, paging: Paging, role: Role | None = None) -> Page[ListedUser]:
+def list_users(db: Db, paging: Paging, role: Role | None = None) -> Page[ListedUser]:
     return page(db, service.users(role), User.created_at, User.id, paging, ListedUser.of)

@@ -10,7 +10,7 @@ from workflows.engine.client import ExecutionClient
 from workflows.engine.status import ApprovalView
 from zea.accounts.models import Role, User
 from zea.api import routing
-from zea.api.deps import Admin, CurrentUser, Db
+from zea.api.deps import CurrentUser, Db
 from zea.api.executions import Executions
 from zea.api.paging import Page, Paging
 from zea.api.parties import actor_of, approval_for
@@ -63,7 +63,7 @@ def approve(approval_id: UUID, answer: Answer, user: CurrentUser, executions: Ex
 
 
 @router.post("/{approval_id}/reject")
-def reject(approval_id: UUID, rejection: Rejection, admin: Admin, executions: Executions, db: Db) -> ApprovalView:
+def reject(approval_id: UUID, rejection: Rejection, admin: CurrentUser, executions: Executions, db: Db) -> ApprovalView:
     """Have the execution go on without an answer, or fail, as its workflow says."""
     executions.reject(approval_id, actor=actor_of(admin), reason=rejection.reason, db=db)
     return executions.get_approval(approval_id, db=db)

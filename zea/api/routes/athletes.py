@@ -11,7 +11,7 @@ from zea.accounts import service
 from zea.accounts.models import Role, User
 from zea.accounts.schemas import Profile
 from zea.api import onboardings, routing
-from zea.api.deps import Athlete, CurrentUser, Db
+from zea.api.deps import CurrentUser, Db
 from zea.api.executions import PreferredWait, Waiting
 from zea.bookings import service as bookings
 from zea.db import new_id, transaction
@@ -37,7 +37,9 @@ class StartedOnboarding(BaseModel):
 
 
 @router.put("/me/profile")
-async def save_my_profile(profile: Profile, athlete: Athlete, wait: PreferredWait, waiting: Waiting) -> SavedProfile:
+async def save_my_profile(
+    profile: Profile, athlete: CurrentUser, wait: PreferredWait, waiting: Waiting
+) -> SavedProfile:
     """Keep it; whoever is being onboarded may book a moment later, which is waited for."""
     with waiting.expecting(new_id()) as waiter:
         saved, onboarding_id = await run_in_threadpool(_save, athlete, profile)
@@ -64,7 +66,7 @@ def _may_book(athlete_id: UUID) -> bool:
 
 
 @router.post("/me/onboarding", status_code=201)
-def begin_onboarding_anew(athlete: Athlete, db: Db) -> StartedOnboarding:
+def begin_onboarding_anew(athlete: CurrentUser, db: Db) -> StartedOnboarding:
     """Begin again after an onboarding that failed; 409 when one is under way, or done."""
     return StartedOnboarding(onboarding_execution_id=onboardings.begin_anew(db, athlete.id))
 

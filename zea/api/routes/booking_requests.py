@@ -13,9 +13,8 @@ from workflows.engine.models import ENDED
 from workflows.engine.status import Standing
 from zea import errors
 from zea.accounts import service as accounts
-from zea.accounts.tokens import Identity
 from zea.api import routing
-from zea.api.deps import AthleteIdentity, IdempotencyKey
+from zea.api.deps import IdempotencyKey, Identity
 from zea.api.executions import PreferredWait, Waiting, client
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.schemas import AwareDatetime, Request
@@ -57,7 +56,7 @@ class AcceptedBooking(BaseModel):
 )
 async def request_booking(
     booking: NewBooking,
-    athlete: AthleteIdentity,
+    athlete: Identity,
     wait: PreferredWait,
     waiting: Waiting,
     key: IdempotencyKey = None,

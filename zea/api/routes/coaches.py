@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from zea.accounts.models import User
 from zea.api import routing
-from zea.api.deps import Coach, CurrentUser, Db, IdempotencyKey
+from zea.api.deps import CurrentUser, Db, IdempotencyKey
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.paging import Page, Paging, page
 from zea.api.schemas import AwareDatetime, Request
@@ -43,21 +43,19 @@ class OfferedSlots(BaseModel):
 
 
 @router.get("")
-def list_coaches(_: CurrentUser, db: Db, paging: Paging) -> Page[CoachView]:
+def list_coaches(db: Db, paging: Paging) -> Page[CoachView]:
     return page(db, service.coaches(), User.created_at, User.id, paging, CoachView.of)
 
 
 @router.get("/{coach_id}/slots")
-def list_slots(
-    coach_id: UUID, _: CurrentUser, db: Db, paging: Paging, from_at: From = None, to_at: To = None
-) -> Page[SlotView]:
+def list_slots(coach_id: UUID, db: Db, paging: Paging, from_at: From = None, to_at: To = None) -> Page[SlotView]:
     service.require_coach(db, coach_id)
     found = service.slots(db, coach_id, from_at, to_at)
     return page(db, found, Slot.starts_at, Slot.id, paging, SlotView.of, earliest_first=True)
 
 
 @router.post("/me/slots", status_code=201)
-def add_slots(new: NewSlots, coach: Coach, db: Db, key: IdempotencyKey = None) -> OfferedSlots:
+def add_slots(new: NewSlots, coach: CurrentUser, db: Db, key: IdempotencyKey = None) -> OfferedSlots:
     request = KeyedRequest(key, f"user:{coach.id}", "coaches.add_slots", new)
     return idempotent(db, request, OfferedSlots, lambda: _offered(db, coach.id, new))
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints
 
 from zea.api import routing
-from zea.api.deps import Admin, Athlete, Db, IdempotencyKey
+from zea.api.deps import CurrentUser, Db, IdempotencyKey
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.paging import Page, Paging, page
 from zea.api.schemas import Request
@@ -39,13 +39,13 @@ class Balance(BaseModel):
 
 
 @router.get("/me/credits")
-def my_credits(athlete: Athlete, db: Db, paging: Paging) -> MyCredits:
+def my_credits(athlete: CurrentUser, db: Db, paging: Paging) -> MyCredits:
     entries = page(db, service.ledger(athlete.id), LedgerEntry.created_at, LedgerEntry.id, paging, LedgerEntryView.of)
     return MyCredits(balance=service.balance(db, athlete.id), items=entries.items, next_cursor=entries.next_cursor)
 
 
 @router.post("/admin/credits", status_code=201)
-def change_credits(change: CreditChange, admin: Admin, db: Db, key: IdempotencyKey = None) -> Balance:
+def change_credits(change: CreditChange, admin: CurrentUser, db: Db, key: IdempotencyKey = None) -> Balance:
     actor = f"user:{admin.id}"
     request = KeyedRequest(key, actor, "admin.change_credits", change)
     return idempotent(db, request, Balance, lambda: Balance(balance=_changed(db, change, actor)))

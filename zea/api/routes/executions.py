@@ -13,7 +13,7 @@ from workflows.engine.search import Filter
 from workflows.engine.status import EventView, ExecutionSummary, ExecutionView
 from zea.accounts.models import Role, User
 from zea.api import parties, routing
-from zea.api.deps import Admin, CurrentUser, Db
+from zea.api.deps import CurrentUser, Db
 from zea.api.executions import Executions
 from zea.api.paging import Page, Paging
 from zea.api.schemas import AwareDatetime
@@ -34,7 +34,6 @@ class EventPage(BaseModel):
 
 @router.get("")
 def list_executions(
-    _: Admin,
     executions: Executions,
     paging: Paging,
     status: ExecutionStatus | None = None,
@@ -51,7 +50,7 @@ def list_executions(
 
 
 @router.get("/active")
-def list_active_executions(_: Admin, executions: Executions, paging: Paging) -> Page[ExecutionSummary]:
+def list_active_executions(executions: Executions, paging: Paging) -> Page[ExecutionSummary]:
     """Executions that have not ended, newest first."""
     found = executions.list_active_workflows(paging.limit, paging.cursor)
     return Page(items=found.items, next_cursor=found.next_cursor)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from workflows.engine.client import LONGEST_REASON
 from workflows.engine.status import ExecutionView
 from zea.api import routing
-from zea.api.deps import Admin, Db, IdempotencyKey
+from zea.api.deps import CurrentUser, Db, IdempotencyKey
 from zea.api.executions import Executions
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.schemas import Request
@@ -55,7 +55,7 @@ class RerunStarted(BaseModel):
 
 @router.post("/{execution_id}/resume")
 def resume_execution(
-    execution_id: UUID, admin: Admin, executions: Executions, db: Db, resumption: Resumption | None = None
+    execution_id: UUID, admin: CurrentUser, executions: Executions, db: Db, resumption: Resumption | None = None
 ) -> ExecutionView:
     """Let a failed execution go on at what failed; 409 if it has not failed, was refused, or was undone."""
     reason = resumption.reason if resumption else None
@@ -64,7 +64,7 @@ def resume_execution(
 
 @router.post("/{execution_id}/cancel")
 def cancel_execution(
-    execution_id: UUID, cancellation: Cancellation, admin: Admin, executions: Executions, db: Db
+    execution_id: UUID, cancellation: Cancellation, admin: CurrentUser, executions: Executions, db: Db
 ) -> ExecutionView:
     """End an execution and undo what was completed; 409 if it has ended or is being undone, 503 while a step runs."""
     return executions.cancel(execution_id, actor=f"user:{admin.id}", reason=cancellation.reason, db=db)
@@ -74,7 +74,7 @@ def cancel_execution(
 def rerun_execution(
     execution_id: UUID,
     rerun: Rerun,
-    admin: Admin,
+    admin: CurrentUser,
     executions: Executions,
     db: Db,
     response: Response,

@@ -1,9 +1,8 @@
 """Completing a training session: its time is kept at once, and what is said of it is asked for."""
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Response
+from fastapi import Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +13,7 @@ from workflows.session_completion import CompletedSession, session_completion
 from zea import errors
 from zea.accounts.models import Role, User
 from zea.api import routing
-from zea.api.deps import IdempotencyKey, require_role
+from zea.api.deps import CurrentUser, IdempotencyKey
 from zea.api.executions import PreferredWait, Waiting, client
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.schemas import AwareDatetime, Request
@@ -23,8 +22,6 @@ from zea.db import new_id, transaction
 from zea.training import service as training
 
 router = routing.router("/api/bookings", "bookings")
-
-CoachOrAdmin = Annotated[User, Depends(require_role(Role.COACH, Role.ADMIN))]
 
 RECORDED = {
     "es": "La sesión quedó registrada. Pedimos su opinión al atleta y al coach.",
@@ -69,7 +66,7 @@ class AcceptedCompletion(BaseModel):
 async def complete_booking(
     booking_id: UUID,
     completion: Completion,
-    user: CoachOrAdmin,
+    user: CurrentUser,
     wait: PreferredWait,
     waiting: Waiting,
     key: IdempotencyKey = None,
