@@ -47,7 +47,7 @@ VARIES = (
     (r"\d:\d\d:\d\d from now", "SOON"),
     # An attempt meets the limit of its transaction or that of its wait for a lock, whichever PostgreSQL sees first.
     (r"timeout: .+ \(\w{5}\): (.+), again in \d+\.\d s", r"timeout: \1, LATER"),
-    (r"\+?\d+\.\d ms|\d+\.\d{3} s", "DURATION"),
+    (r"\+?\d+\.\d (?:ms|s)\b|\d+\.\d{3} s", "DURATION"),
     (r"worker:worker@\S+", "WORKER"),
     (r"cli:\S+", "PERSON"),
     (r"\S*/migrations/versions/[\d_]+", "migrations/versions/"),

@@ -1,58 +1,69 @@
-"""`zea demo`: demonstration people, and a walk through the workflows over HTTP, as any client would take it."""
+"""`zea demo`: a walk through the workflows over HTTP, as any client would take it."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from time import monotonic, perf_counter
-from typing import Any
+from itertools import count
+from time import perf_counter
+from typing import Any, Final
+from uuid import UUID
 
 import httpx
 import typer
 from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from workflows.engine.models import ENDED
+from workflows.engine.status import ExecutionView
+from workflows.session_completion import CompletedSession, session_completion
 from zea import clock
-from zea.accounts import service as accounts
-from zea.accounts.models import Role
-from zea.accounts.schemas import NewUser
+from zea.cli import timeline
 from zea.cli.app import REFUSED
-from zea.config import connected_api, settings
-from zea.db import transaction
-from zea.errors import ConfigurationError, EmailTaken, ZeaError
+from zea.cli.executions import client
+from zea.cli.interventions import actor
+from zea.cli.people import (
+    ADMIN,
+    PASSWORD,
+    Caller,
+    Person,
+    WalkFailed,
+    check,
+    new_athlete,
+    register,
+    seed,
+    signed_in,
+    stand_in,
+)
+from zea.config import connected_api
 
 app = typer.Typer()
 
-PASSWORD = "demonstration-only"  # noqa: S105 refused outside local
-CREDITS = 10
-FINISHED_WITHIN_SECONDS = 30
+CREDITS: Final = 10
+HOUR: Final = timedelta(hours=1)
+# A training session may begin a day before its slot: one that was held two hours ago fits all of these.
+HOURS_AHEAD: Final = range(2, 22)
+LONGEST_SLOT: Final = timedelta(hours=12)
+PROFILE: Final = {
+    "sport": "tenis",
+    "position": "singles",
+    "objectives": ["mejorar el saque", "llegar mejor a la red"],
+    "experience_level": "intermediate",
+}
+FEEDBACK: Final = {"rating": 5, "objectives_met": True, "comments": "¡Gran sesión! La próxima semana, otra."}
+EVALUATION: Final = {
+    "performance_rating": 4,
+    "areas_worked": ["saque", "salida de tacos"],
+    "areas_to_improve": ["volea"],
+    "notes_for_next_session": "Empezar por la volea.",
+}
+# For one execution only; everybody else has the days that the workflow gives them.
+SHORT_DEADLINES: Final = {
+    "request_athlete_feedback": timedelta(seconds=3),
+    "request_coach_evaluation": timedelta(seconds=4),
+}
 
 
-@dataclass(frozen=True)
-class Person:
-    """A demonstration person."""
-
-    email: str
-    name: str
-    role: Role
-
-
-ADMIN = Person("admin@demo.example", "Antonia Soto", Role.ADMIN)
-COACH = Person("coach@demo.example", "Camila Rojas", Role.COACH)
-ATHLETE = Person("athlete@demo.example", "Matías Pérez", Role.ATHLETE)
-PEOPLE = (ADMIN, COACH, ATHLETE)
-
-
-class WalkFailed(ZeaError):
-    """The demonstration met an answer that it did not expect."""
-
-    kind = "demonstration_failed"
-
-
-@app.command()
+@app.command(epilog="Example: zea demo")
 def demo() -> None:
     """Walk through every workflow on a running system."""
     if not walk(connected_api(), Console(highlight=False)):
@@ -60,145 +71,165 @@ def demo() -> None:
 
 
 def walk(base_url: str, console: Console) -> bool:
-    """Seed the demonstration people once and book an hour; whether all went as it should."""
+    """Let a new athlete be onboarded, book and be trained; whether all went as it should."""
     try:
-        seed()
-        _introduce(console)
-        with ExitStack() as clients:
-            _book(console, *(clients.enter_context(_client(base_url, person)) for person in (ATHLETE, COACH, ADMIN)))
+        with ExitStack() as callers:
+            Walk(base_url, console, callers).take()
     except (WalkFailed, httpx.HTTPError) as error:
         console.print(f"[red]The walk stopped: {escape(str(error))}[/]", soft_wrap=True)
         return False
     return True
 
 
-def seed() -> None:
-    """Make the demonstration people who are not there yet.
+@dataclass(frozen=True)
+class Booked:
+    """An hour that is booked."""
 
-    Raises:
-        ConfigurationError: outside local, where people with a published password must not exist.
-    """
-    if settings().environment != "local":
-        raise ConfigurationError("The demonstration's passwords are public: it runs with ZEA_ENVIRONMENT=local only.")
-    for person in PEOPLE:
-        _make(person)
+    booking_id: str
+    execution_id: str
+    starts_at: str
 
 
-def _make(person: Person) -> None:
-    try:
-        with transaction() as db:
-            new = NewUser(email=person.email, name=person.name, role=person.role, password=PASSWORD)
-            accounts.create_user(db, new)
-    except EmailTaken:
-        pass  # a walk before this one made them
+@dataclass(frozen=True)
+class Walk:
+    """One athlete's way through the workflows; its callers are signed in for as long as ``callers`` is open."""
 
+    base_url: str
+    console: Console
+    callers: ExitStack
 
-@contextmanager
-def _client(base_url: str, person: Person) -> Iterator[httpx.Client]:
-    """A client that is signed in as this person."""
-    with httpx.Client(base_url=base_url, timeout=30) as client:
-        credentials = {"username": person.email, "password": PASSWORD}
-        tokens = _checked(client.post("/api/auth/login", data=credentials))
-        client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
-        yield client
+    def take(self) -> None:
+        seed(ADMIN, stand_in(0))
+        admin = self._enter(ADMIN)
+        athlete = self._onboard(admin, new_athlete())
+        coach, hours = self._coach_with_room()
+        self._introduce(admin, coach, athlete)
+        admin.post("/api/admin/credits", athlete_id=athlete.user_id, amount=CREDITS, reason="demonstration")
+        self._say(f"\n{admin.name} gave {athlete.name} {CREDITS} credits to begin with.")
+        first, second = [self._book(athlete, coach, starts_at) for starts_at in hours]
+        self._follow(admin, first.execution_id)
+        unanswered = self._complete_unanswered(athlete, coach, second)
+        self._complete(admin, athlete, coach, first)
+        self._say("\nNobody answered about the other one; their time passed, and the session is closed all the same.")
+        view = self._follow(admin, unanswered)
+        check(not view.output["has_athlete_feedback"], "feedback was received that nobody gave")
+        self._check_finalized(athlete, second)
 
+    def _enter(self, person: Person) -> Caller:
+        return self.callers.enter_context(signed_in(self.base_url, person))
 
-def _introduce(console: Console) -> None:
-    people = Table("Role", "Sign in as", "Password", box=None, pad_edge=False)
-    for person in PEOPLE:
-        people.add_row(person.role.value, person.email, PASSWORD)
-    console.print(people)
+    def _say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
 
+    def _follow(self, admin: Caller, execution_id: str) -> ExecutionView:
+        return timeline.follow(self.console, admin, execution_id)
 
-def _book(console: Console, athlete: httpx.Client, coach: httpx.Client, admin: httpx.Client) -> None:
-    athlete_id = _checked(athlete.get("/api/me"))["user_id"]
-    coach_id = _checked(coach.get("/api/me"))["user_id"]
-    before = _credits(athlete, admin, athlete_id)
-    slot = _new_slot(coach, coach_id)
-    request = {"coach_id": coach_id, "slot_datetime": slot, "notes": "Trabajemos la salida de tacos."}
-    began = perf_counter()
-    booked = _checked(athlete.post("/api/bookings", json=request, headers={"Prefer": "wait=30"}))
-    milliseconds = (perf_counter() - began) * 1000
-    _check(booked.get("status") == "CONFIRMED", f"the booking is not confirmed: {booked}")
-    console.print(
-        f"\n{ATHLETE.name} booked {COACH.name} for {slot}: [green]CONFIRMED[/] in {milliseconds:.0f} ms,"
-        f" credits {before} → {_checked(athlete.get('/api/me/credits'))['balance']}",
-        soft_wrap=True,
-    )
-    view = _watch(console, admin, booked["execution_id"])
-    console.print()
-    _check(view["status"] == "completed", f"the execution is {view['status']}: {view['error']}")
-    _check(
-        _checked(athlete.get("/api/me/credits"))["balance"] == before - 1, "the booking did not cost exactly one credit"
-    )
+    def _introduce(self, *callers: Caller) -> None:
+        people = Table("Role", "Sign in as", "Password", box=None, pad_edge=False)
+        for caller in callers:
+            people.add_row(caller.person.role.value, caller.person.email, PASSWORD)
+        self._say("\nYou can sign in as each of them:")
+        self.console.print(people)
 
+    # Onboarding
 
-def _credits(athlete: httpx.Client, admin: httpx.Client, athlete_id: str) -> int:
-    """The athlete's balance, filled up when it is empty."""
-    balance = _checked(athlete.get("/api/me/credits"))["balance"]
-    if balance == 0:
-        grant = {"athlete_id": athlete_id, "amount": CREDITS, "reason": "demonstration"}
-        balance = _checked(admin.post("/api/admin/credits", json=grant))["balance"]
-    return int(balance)
-
-
-def _new_slot(coach: httpx.Client, coach_id: str) -> str:
-    """An hour that the coach offers from now on, after all that they offered before."""
-    offered = _checked(coach.get(f"/api/coaches/{coach_id}/slots", params={"limit": 200}))
-    while offered["next_cursor"]:
-        offered = _checked(
-            coach.get(f"/api/coaches/{coach_id}/slots", params={"limit": 200, "cursor": offered["next_cursor"]})
+    def _onboard(self, admin: Caller, person: Person) -> Caller:
+        """Register, and complete the profile that this asks for."""
+        onboarding_id = register(self.base_url, person)["onboarding_execution_id"]
+        (asked,) = timeline.wait(admin, onboarding_id, lambda view: bool(view.approvals)).approvals
+        self._say(
+            f"\n{person.name} registered. He has until {asked.expires_at:%Y-%m-%d %H:%M} UTC to tell about himself,"
+            " and does so now."
         )
-    ends = [datetime.fromisoformat(slot["ends_at"]) for slot in offered["items"]]
-    tomorrow = clock.now().replace(minute=0, second=0, microsecond=0) + timedelta(days=1)
-    starts_at = max([tomorrow, *ends])
-    slot = {"starts_at": starts_at.isoformat(), "ends_at": (starts_at + timedelta(hours=1)).isoformat()}
-    made = _checked(coach.post("/api/coaches/me/slots", json={"slots": [slot]}))
-    return str(made["items"][0]["starts_at"])
+        athlete = self._enter(person)
+        began = perf_counter()
+        saved = athlete.put("/api/athletes/me/profile", **PROFILE)
+        check(saved["can_book"], f"{person.name} may not book: {saved}")
+        self._say(f"He may book [green]{_milliseconds_since(began)} ms[/] later.")
+        self._follow(admin, onboarding_id)
+        return athlete
 
+    # Booking
 
-def _watch(console: Console, admin: httpx.Client, execution_id: str) -> dict[str, Any]:
-    """Show the execution's steps as they happen, until it ends."""
-    deadline = monotonic() + FINISHED_WITHIN_SECONDS
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            view = _checked(admin.get(f"/api/executions/{execution_id}"))
-            live.update(_timeline(view), refresh=True)
-            if view["status"] in ENDED:
-                return view
-            _check(monotonic() < deadline, f"execution {execution_id} did not end in {FINISHED_WITHIN_SECONDS} s")
+    def _coach_with_room(self) -> tuple[Caller, list[str]]:
+        """The coach and two hours of hers; on a day with many walks, somebody who stands in for her."""
+        for number in count():
+            seed(stand_in(number))
+            coach = self._enter(stand_in(number))
+            if len(free := _free_hours(coach)) >= 2:
+                slots = [{"starts_at": each.isoformat(), "ends_at": (each + HOUR).isoformat()} for each in free[:2]]
+                return coach, [each["starts_at"] for each in coach.post("/api/coaches/me/slots", slots=slots)["items"]]
+        raise AssertionError("numbers do not end")
 
-
-def _timeline(view: dict[str, Any]) -> Table:
-    table = Table("Step", "Status", "Began", "Took", title=f"{view['workflow_name']}  {view['execution_id']}")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    started_at = datetime.fromisoformat(view["started_at"])
-    for step in view["steps"]:
-        began = step["started_at"] and datetime.fromisoformat(step["started_at"]) - started_at
-        table.add_row(
-            step["step_name"],
-            step["status"],
-            f"+{began.total_seconds() * 1000:.1f} ms" if began else "",
-            f"{step['duration_seconds'] * 1000:.1f} ms" if began else "",
+    def _book(self, athlete: Caller, coach: Caller, starts_at: str) -> Booked:
+        before = _credits(athlete)
+        began = perf_counter()
+        booked = athlete.post(
+            "/api/bookings", coach_id=coach.user_id, slot_datetime=starts_at, notes="Trabajemos la salida de tacos."
         )
-    return table
-
-
-def _checked(response: httpx.Response) -> dict[str, Any]:
-    """The answer's JSON.
-
-    Raises:
-        WalkFailed: it is an error.
-    """
-    if response.is_error:
-        raise WalkFailed(
-            f"{response.request.method} {response.request.url.path}: {response.status_code} {response.text}"
+        took = _milliseconds_since(began)
+        check(booked.get("status") == "CONFIRMED", f"the booking is not confirmed: {booked}")
+        after = _credits(athlete)
+        self._say(
+            f"{athlete.name} booked {coach.name} for {starts_at}: [green]CONFIRMED[/] in {took} ms,"
+            f" credits {before} → {after}"
         )
-    answer: dict[str, Any] = response.json()
-    return answer
+        check(after == before - 1, "the booking did not cost exactly one credit")
+        return Booked(booked["booking_id"], booked["execution_id"], starts_at)
+
+    # Training
+
+    def _complete_unanswered(self, athlete: Caller, coach: Caller, booked: Booked) -> str:
+        """Complete a training session about which nobody says anything; answers its execution's id."""
+        ended_at = clock.now() - HOUR / 2
+        session = CompletedSession(
+            UUID(booked.booking_id), UUID(athlete.user_id), UUID(coach.user_id), ended_at - HOUR, ended_at
+        )
+        started = client.start(session_completion, session, actor=actor(), timeouts=SHORT_DEADLINES)
+        allowed = " and ".join(f"{each.seconds} s" for each in SHORT_DEADLINES.values())
+        self._say(
+            "\nBoth hours were trained, and both are asked how it was. For one of them nobody will answer:"
+            f" that execution, and no other, waits {allowed} instead of days."
+        )
+        return str(started.execution_id)
+
+    def _complete(self, admin: Caller, athlete: Caller, coach: Caller, booked: Booked) -> None:
+        """Complete a training session about which both say how it was."""
+        now = clock.now()
+        times = {"actual_start_time": (now - 2 * HOUR).isoformat(), "actual_end_time": (now - HOUR / 2).isoformat()}
+        completed = coach.post(f"/api/bookings/{booked.booking_id}/complete", **times)
+        check(completed.get("billable_minutes") == 90, f"the session is not recorded: {completed}")
+        execution_id = completed["execution_id"]
+        timeline.wait(admin, execution_id, lambda view: len(view.approvals) == 2)
+        for caller, answer in ((athlete, FEEDBACK), (coach, EVALUATION)):
+            caller.post("/api/feedback/submit", execution_id=execution_id, **answer)
+        self._say(f"About the other, {athlete.name} and {coach.name} answered at once: 90 minutes for her to be paid.")
+        view = self._follow(admin, execution_id)
+        check(view.output["has_complete_feedback"], "not all of the feedback was received")
+        self._check_finalized(athlete, booked)
+
+    def _check_finalized(self, athlete: Caller, booked: Booked) -> None:
+        status = athlete.get(f"/api/bookings/{booked.booking_id}")["status"]
+        check(status == "FINALIZED", f"the booking is {status}")
+        self._say(f"The booking of {booked.starts_at} is [green]FINALIZED[/].")
 
 
-def _check(holds: bool, complaint: str) -> None:
-    if not holds:
-        raise WalkFailed(complaint)
+def _free_hours(coach: Caller) -> list[datetime]:
+    """When an hour can begin that the coach does not offer yet, and that can be completed today."""
+    this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    starts = [this_hour + hours * HOUR for hours in HOURS_AHEAD]
+    window = {"from": (this_hour - LONGEST_SLOT).isoformat(), "to": (starts[-1] + HOUR).isoformat(), "limit": 200}
+    offered = [_period(slot) for slot in coach.get(f"/api/coaches/{coach.user_id}/slots", **window)["items"]]
+    return [start for start in starts if all(end <= start or start + HOUR <= begin for begin, end in offered)]
+
+
+def _period(slot: dict[str, Any]) -> tuple[datetime, datetime]:
+    return datetime.fromisoformat(slot["starts_at"]), datetime.fromisoformat(slot["ends_at"])
+
+
+def _credits(athlete: Caller) -> int:
+    return int(athlete.get("/api/me/credits")["balance"])
+
+
+def _milliseconds_since(began: float) -> int:
+    return round((perf_counter() - began) * 1000)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from workflows.engine.client import ExecutionPage
 from workflows.engine.models import ExecutionStatus, StepStatus
-from workflows.engine.status import ApprovalView, EventView, ExecutionSummary, ExecutionView, TimerView
+from workflows.engine.status import ApprovalView, EventView, ExecutionSummary, ExecutionView, StepView, TimerView
 
 COLOURS: Final = {
     "completed": "green",
@@ -113,10 +113,11 @@ def print_execution(view: ExecutionView) -> None:
     print_table(steps_table(view))
     for line in waits(view):
         print_line(line)
-    _print_end(view)
+    print_end(view)
 
 
-def _print_end(view: ExecutionView) -> None:
+def print_end(view: ExecutionView) -> None:
+    """Why it failed or was cancelled, and what can be done about it; nothing about any other."""
     if view.cancellation:
         print_line(f"Cancelled by {view.cancellation.cancelled_by}: {view.cancellation.reason}", "red")
     elif view.error:
@@ -213,11 +214,25 @@ def steps_table(view: ExecutionView) -> Table:
     for column in table.columns[2:]:
         column.justify = "right"
     for step in view.steps:
-        began = f"+{(step.started_at - view.started_at).total_seconds() * 1000:.1f} ms" if step.started_at else ""
-        took = f"{step.duration_seconds * 1000:.1f} ms" if step.duration_seconds is not None else ""
         attempt = "" if step.status in UNTRIED else str(step.attempt)
-        _add_row(table, step.step_name, coloured(step.status), attempt, began, took)
+        _add_row(table, step.step_name, coloured(step.status), attempt, began(view, step), took(step))
     return table
+
+
+def began(view: ExecutionView, step: StepView) -> str:
+    """How long after the start."""
+    return f"+{duration((step.started_at - view.started_at).total_seconds())}" if step.started_at else ""
+
+
+def took(step: StepView) -> str:
+    return "" if step.duration_seconds is None else duration(step.duration_seconds)
+
+
+def duration(seconds: float) -> str:
+    """Milliseconds, seconds, or days and hours: steps run for the first, people are waited for for the last."""
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
 def events_table(events: Sequence[EventView]) -> Table:

@@ -21,13 +21,15 @@ Interval = Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds betwee
 @app.command(epilog="Example: zea watch ID --interval 5")
 def watch(execution_id: ExecutionId, interval: Interval = 0.5) -> None:
     """Follow an execution to its end: 0 if it completed, 1 if it failed or was cancelled."""
-    console = display.console()
+    # As wide as the terminal: a picture whose lines are wrapped cannot be drawn over.
+    console = Console(highlight=False)
     try:
         follow = _follow_live if console.is_terminal else _follow_in_lines
         view = follow(console, execution_id, interval)
     except KeyboardInterrupt:
         # It goes on without being watched.
         raise typer.Exit(0) from None
+    display.print_end(view)
     if view.status != ExecutionStatus.COMPLETED:
         raise typer.Exit(REFUSED)
 
