@@ -7,9 +7,11 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from zea.stack.ports import LOOPBACK, free_port
 
 ZEA = [sys.executable, "-c", "from zea.cli.app import main; main()"]
 STARTED_WITHIN = 60.0
+WALKED_WITHIN = 25.0
 SERVER_SETTINGS = ("DATABASE_URL", "REDIS_URL")
 
 
@@ -264,6 +267,45 @@ def test_exit_ends_once_it_was_ready(machine: Machine) -> None:
     result = machine.run("up", "--exit")
     assert (result.returncode, result.stderr) == (0, "")
     assert machine.processes() == []
+
+
+def test_the_walk_shows_every_workflow_to_its_end(machine: Machine) -> None:
+    result = machine.run("up", "--demo", "--exit")
+    assert (result.returncode, result.stderr) == (0, "")
+    shown = result.stdout
+    for workflow, times in {"AthleteOnboarding": 1, "BookingRequest": 1, "SessionCompletion": 2}.items():
+        assert shown.count(f"zea_sport.{workflow}  ") == times, shown
+    assert shown.count("CONFIRMED") == 2
+    assert "credits 9 → 8" in shown
+    assert shown.count("│ answered") == 3
+    assert shown.count("│ no answer in time") == 2
+    assert shown.count("FINALIZED") == 2
+    assert machine.processes() == []
+
+
+def test_the_walk_is_taken_again_beside_one_that_was_taken(serving: Machine) -> None:
+    for _ in range(2):
+        began = time.monotonic()
+        result = serving.run("demo")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert time.monotonic() - began < WALKED_WITHIN
+        assert "FINALIZED" in result.stdout.splitlines()[-1]
+
+
+def test_the_walks_short_deadlines_are_its_own(serving: Machine) -> None:
+    assert serving.run("demo").returncode == 0
+    listed = json.loads(serving.run("approvals", "--limit", "4", "--json").stdout)["items"]
+    times = [
+        datetime.fromisoformat(each["expires_at"]) - datetime.fromisoformat(each["requested_at"]) for each in listed
+    ]
+    of_each_status = {
+        status: sorted(time for time, each in zip(times, listed, strict=True) if each["status"] == status)
+        for status in ("approved", "expired")
+    }
+    assert of_each_status == {
+        "approved": [timedelta(hours=48), timedelta(days=7)],
+        "expired": [timedelta(seconds=3), timedelta(seconds=4)],
+    }
 
 
 @pytest.mark.parametrize(("setting", "attribute"), [("ZEA_API_PORT", "api_port"), ("ZEA_FLOWER_PORT", "flower_port")])

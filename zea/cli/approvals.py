@@ -61,7 +61,7 @@ def _answer(written: str) -> dict[str, Any]:
     """
     try:
         answer = json.loads(written)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"this is no JSON: {error}", param_hint="--data") from None
     if not isinstance(answer, dict):
         raise typer.BadParameter('write an object, as in {"rating": 5}', param_hint="--data")

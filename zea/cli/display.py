@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import typer
 from rich.console import Console, Group
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -180,7 +181,8 @@ def picture(view: ExecutionView) -> Group:
     """An execution on one screen: how far it is, its steps, and what it waits for."""
     title = workflow_title(view.workflow_name, view.workflow_version, known=view.workflow_known)
     done = f"{view.status}, {view.progress_percentage:g} %, {timedelta(seconds=round(view.elapsed_seconds))}"
-    bar = ProgressBar(total=100, completed=view.progress_percentage, width=40)
+    # A bar does not end its line by itself.
+    bar = Padding(ProgressBar(total=100, completed=view.progress_percentage, width=40), 0)
     lines = [Text(on_one_line(line)) for line in waits(view)]
     return Group(
         Text(f"{title}  {view.execution_id}"), coloured_line(view.status, done), bar, steps_table(view), *lines

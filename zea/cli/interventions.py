@@ -94,7 +94,8 @@ def intervention() -> Iterator[Session]:
     except InvalidInput as error:
         option, _, within = (error.field or "").partition(".")
         said = f"{within}: {error.message}" if within else error.message
-        raise typer.BadParameter(said, param_hint=OPTIONS.get(option)) from None
+        # It may name a field as it was written, by whoever wrote it.
+        raise typer.BadParameter(display.on_one_line(said), param_hint=OPTIONS.get(option)) from None
 
 
 def _print(view: ExecutionView, done: str, as_json: bool) -> None:
