@@ -196,6 +196,18 @@ def test_a_sleep_until_a_moment_ends_then() -> None:
     assert (timer.timer, timer.fires_at) == ("until_printed_at", printed_at)
 
 
+def test_a_sleep_until_a_moment_can_be_shorter_for_one_execution() -> None:
+    execution = begin(datetime.now(UTC) + timedelta(days=3), rest=0.001, until_printed_at=0.001)
+    drive(execution)
+    approve(execution, "ask_author")
+    approve(execution, "ask_editor")
+    view = drive(execution)
+    while view.status == "sleeping":
+        fire()
+        view = drive(execution)
+    assert view.status == "completed"
+
+
 class TestDeadline:
     """By the database's clock, with one winner; one that is now is over."""
 

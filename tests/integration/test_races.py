@@ -1,17 +1,16 @@
 """Whoever intervenes in an execution while it is delivered: one wins, the others are told so, nothing is done twice."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from threading import Barrier
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from tests.racing import Call, at_once
 from workflows.engine import store
 from workflows.engine.client import ExecutionClient
 from workflows.engine.definition import Workflow, parallel, step
@@ -22,10 +21,8 @@ from workflows.engine.runner import Delivery, Runner
 from workflows.engine.state import replay
 from zea.context import StepContext
 from zea.db import transaction
-from zea.errors import Busy, NotPossible, StaleMessage
 
 ROUNDS = 40
-LOST = (NotPossible, StaleMessage, Busy)
 
 
 @dataclass(frozen=True)
@@ -104,26 +101,6 @@ def row_of(execution_id: UUID) -> store.Stored:
 def run_to_the_end(workflow: Workflow, execution_id: UUID) -> None:
     while moves := next_moves(workflow, (row := row_of(execution_id)).current):
         deliver(workflow, execution_id, moves[0].name, row.epoch)
-
-
-Call = Callable[[], object]
-
-
-def at_once(calls: Sequence[tuple[str, Call]]) -> Counter[str]:
-    """Make all calls at the same moment; how often each name won. Whoever loses is told so, in one of three ways."""
-    start = Barrier(len(calls), timeout=10)
-
-    def attempt(named: tuple[str, Call]) -> str | None:
-        name, call = named
-        start.wait()
-        try:
-            call()
-        except LOST:
-            return None
-        return name
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return Counter(name for name in pool.map(attempt, calls) if name)
 
 
 def intervention(name: str, execution_id: UUID) -> tuple[str, Call]:

@@ -2,11 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from threading import Barrier
 from uuid import UUID
 
 import pytest
@@ -14,14 +11,12 @@ from sqlalchemy import text
 
 from tests import review
 from tests.integration.test_approvals import assert_events_give_the_rows
+from tests.racing import at_once
 from tests.review import client, drive, effects, execute, pending, stored, types, waiting
 from workflows.engine import approval_rows, backlog, sweep
 from workflows.engine.models import ENDED
 from zea.db import driver_connection, transaction
-from zea.errors import AlreadyDecided, Busy, DeadlinePassed, NotPossible
 
-LOST = (AlreadyDecided, DeadlinePassed, NotPossible, Busy)
-Call = Callable[[], object]
 MANY, FEW = 1_000_000, 10
 CROWD = 5_000
 TIMES = 200
@@ -124,23 +119,6 @@ def test_five_thousand_deadlines_of_one_second_are_worked_off_within_a_minute() 
     with transaction() as db:
         expired = "SELECT count(*) FROM workflow_approvals WHERE approval = 'ask_author' AND status = 'expired'"
         assert db.execute(text(expired)).scalar() == CROWD
-
-
-def at_once(calls: Sequence[tuple[str, Call]]) -> Counter[str]:
-    """Make all calls at the same moment; how often each name won. Whoever loses is told so."""
-    start = Barrier(len(calls), timeout=10)
-
-    def attempt(named: tuple[str, Call]) -> str | None:
-        name, call = named
-        start.wait()
-        try:
-            call()
-        except LOST:
-            return None
-        return name
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return Counter(name for name in pool.map(attempt, calls) if name)
 
 
 def outcome_of(execution_id: UUID) -> str:

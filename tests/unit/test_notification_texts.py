@@ -28,8 +28,8 @@ def received(to: Reader, notes: str | None = "Rodilla izquierda", athlete_name: 
 DEADLINE = SUMMER + timedelta(days=2)
 
 
-def after_a_session(write: Callable[..., Text], other: str) -> Callable[[Reader], Text]:
-    return lambda to: write(to, **{other: "Bruno"}, began_at=SUMMER, until=DEADLINE)
+def after_a_session(write: Callable[[Reader, str, datetime, datetime], Text]) -> Callable[[Reader], Text]:
+    return lambda to: write(to, "Bruno", SUMMER, DEADLINE)
 
 
 MESSAGES: dict[str, Callable[[Reader], Text]] = {
@@ -37,10 +37,10 @@ MESSAGES: dict[str, Callable[[Reader], Text]] = {
     "booking_received": received,
     "profile_wanted": lambda to: texts.profile_wanted(to, until=DEADLINE),
     "welcome": texts.welcome,
-    "feedback_wanted": after_a_session(texts.feedback_wanted, "coach_name"),
-    "feedback_reminder": after_a_session(texts.feedback_reminder, "coach_name"),
-    "evaluation_wanted": after_a_session(texts.evaluation_wanted, "athlete_name"),
-    "evaluation_reminder": after_a_session(texts.evaluation_reminder, "athlete_name"),
+    "feedback_wanted": after_a_session(texts.feedback_wanted),
+    "feedback_reminder": after_a_session(texts.feedback_reminder),
+    "evaluation_wanted": after_a_session(texts.evaluation_wanted),
+    "evaluation_reminder": after_a_session(texts.evaluation_reminder),
 }
 OF_TWO = [name for name in MESSAGES if name not in ("profile_wanted", "welcome")]
 WITH_DEADLINE = [name for name in MESSAGES if name.endswith(("_wanted", "_reminder"))]

@@ -1,7 +1,7 @@
 """One attempt of a unit: its steps called in order after a savepoint, with arguments bound by name."""
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -105,12 +105,16 @@ class Attempt:
         return [self._completed(step, self._binding.keep(step, result))]
 
     def _asleep(self, step: Step, wait: Sleep) -> TimerSet | StepCompleted:
-        wakes_at: datetime = self._binding.value(step, wait.until) if wait.until else self._begun.started_at
-        if wait.duration:
-            wakes_at += approvals.timeout_of(step, wait.duration, self.state)
+        wakes_at = self._end_of(step, wait)
         if wakes_at <= self.clock():
             return self._completed(step, {})
         return TimerSet(step.name, wakes_at, self._number)
+
+    def _end_of(self, step: Step, wait: Sleep) -> datetime:
+        if wait.until and step.name not in self.state.timeouts:
+            moment: datetime = self._binding.value(step, wait.until)
+            return moment
+        return self._begun.started_at + approvals.timeout_of(step, wait.duration or timedelta(), self.state)
 
     def _completed(self, step: Step, output: Json) -> StepCompleted:
         return StepCompleted(step.name, self._number, self._begun.started_at, self._seconds(), output)

@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 from workflows.engine import approvals, backlog, dispatch, store
 from workflows.engine.clock import Clock
 from workflows.engine.events import ExecutionRedriven, StepCompleted, TimerFired
-from workflows.engine.models import StepStatus
-from workflows.engine.nodes import Unit
+from workflows.engine.nodes import Sleep, Step, Unit
 from workflows.engine.progress import PATIENCE, Progress
 from workflows.engine.registry import Registry
 from zea.db import transaction
@@ -146,9 +145,9 @@ def _fire(progress: Progress, db: Session) -> bool:
 
 def _wake(progress: Progress, timer: str) -> None:
     """What waited for the clock may run; what slept is done with that."""
-    slept = progress.state.step(timer)
     progress.add(TimerFired(timer))
-    if slept.started_at and slept.status is StepStatus.PENDING:
+    unit, slept = progress.workflow.unit(timer), progress.state.step(timer)
+    if isinstance(unit, Step) and isinstance(unit.wait, Sleep) and slept.started_at:
         took = (progress.clock() - slept.started_at).total_seconds()
         progress.add(StepCompleted(timer, slept.attempt, slept.started_at, took, {}))
 

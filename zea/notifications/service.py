@@ -1,6 +1,6 @@
 """Notifications: telling people what happened, in their language and on their clock."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -84,44 +84,42 @@ def ask_for_athlete_feedback(
     db: Session, *, ctx: StepContext, athlete_id: UUID, coach_id: UUID, actual_start_time: datetime
 ) -> None:
     """Ask the athlete how the session was."""
-    readers = _readers(db, coach_id, athlete_id)
-    text = texts.feedback_wanted(
-        readers[athlete_id], coach_name=readers[coach_id].name, began_at=actual_start_time, until=_deadline(ctx)
-    )
-    notify(db, ctx=ctx, recipient_id=athlete_id, kind="feedback_wanted", text=text)
+    _ask(db, ctx, athlete_id, coach_id, texts.feedback_wanted, actual_start_time)
 
 
 def remind_of_athlete_feedback(
     db: Session, *, ctx: StepContext, athlete_id: UUID, coach_id: UUID, actual_start_time: datetime
 ) -> None:
     """Remind the athlete, once."""
-    readers = _readers(db, coach_id, athlete_id)
-    text = texts.feedback_reminder(
-        readers[athlete_id], coach_name=readers[coach_id].name, began_at=actual_start_time, until=_deadline(ctx)
-    )
-    notify(db, ctx=ctx, recipient_id=athlete_id, kind="feedback_reminder", text=text)
+    _ask(db, ctx, athlete_id, coach_id, texts.feedback_reminder, actual_start_time)
 
 
 def ask_for_coach_evaluation(
     db: Session, *, ctx: StepContext, athlete_id: UUID, coach_id: UUID, actual_start_time: datetime
 ) -> None:
     """Ask the coach how the athlete did."""
-    readers = _readers(db, coach_id, athlete_id)
-    text = texts.evaluation_wanted(
-        readers[coach_id], athlete_name=readers[athlete_id].name, began_at=actual_start_time, until=_deadline(ctx)
-    )
-    notify(db, ctx=ctx, recipient_id=coach_id, kind="evaluation_wanted", text=text)
+    _ask(db, ctx, coach_id, athlete_id, texts.evaluation_wanted, actual_start_time)
 
 
 def remind_of_coach_evaluation(
     db: Session, *, ctx: StepContext, athlete_id: UUID, coach_id: UUID, actual_start_time: datetime
 ) -> None:
     """Remind the coach, once."""
-    readers = _readers(db, coach_id, athlete_id)
-    text = texts.evaluation_reminder(
-        readers[coach_id], athlete_name=readers[athlete_id].name, began_at=actual_start_time, until=_deadline(ctx)
-    )
-    notify(db, ctx=ctx, recipient_id=coach_id, kind="evaluation_reminder", text=text)
+    _ask(db, ctx, coach_id, athlete_id, texts.evaluation_reminder, actual_start_time)
+
+
+def _ask(
+    db: Session,
+    ctx: StepContext,
+    recipient_id: UUID,
+    other_id: UUID,
+    write: Callable[[Reader, str, datetime, datetime], Text],
+    began_at: datetime,
+) -> None:
+    """Ask one party to a session something about the other; the message's kind is its text's name."""
+    readers = _readers(db, recipient_id, other_id)
+    text = write(readers[recipient_id], readers[other_id].name, began_at, _deadline(ctx))
+    notify(db, ctx=ctx, recipient_id=recipient_id, kind=write.__name__, text=text)
 
 
 def _deadline(ctx: StepContext) -> datetime:

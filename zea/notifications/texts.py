@@ -152,7 +152,7 @@ def welcome(reader: Reader) -> Text:
     )
 
 
-def feedback_wanted(reader: Reader, *, coach_name: str, began_at: datetime, until: datetime) -> Text:
+def feedback_wanted(reader: Reader, coach_name: str, began_at: datetime, until: datetime) -> Text:
     """To the athlete, after a session."""
     coach, when, deadline = _one_line(coach_name), moment(reader, began_at), moment(reader, until)
     if reader.language is Language.ENGLISH:
@@ -174,7 +174,7 @@ def feedback_wanted(reader: Reader, *, coach_name: str, began_at: datetime, unti
     )
 
 
-def feedback_reminder(reader: Reader, *, coach_name: str, began_at: datetime, until: datetime) -> Text:
+def feedback_reminder(reader: Reader, coach_name: str, began_at: datetime, until: datetime) -> Text:
     """To the athlete, once half of the time is over."""
     coach, when, deadline = _one_line(coach_name), moment(reader, began_at), moment(reader, until)
     if reader.language is Language.ENGLISH:
@@ -196,7 +196,7 @@ def feedback_reminder(reader: Reader, *, coach_name: str, began_at: datetime, un
     )
 
 
-def evaluation_wanted(reader: Reader, *, athlete_name: str, began_at: datetime, until: datetime) -> Text:
+def evaluation_wanted(reader: Reader, athlete_name: str, began_at: datetime, until: datetime) -> Text:
     """To the coach, after a session."""
     athlete, when, deadline = _one_line(athlete_name), moment(reader, began_at), moment(reader, until)
     if reader.language is Language.ENGLISH:
@@ -219,7 +219,7 @@ def evaluation_wanted(reader: Reader, *, athlete_name: str, began_at: datetime, 
     )
 
 
-def evaluation_reminder(reader: Reader, *, athlete_name: str, began_at: datetime, until: datetime) -> Text:
+def evaluation_reminder(reader: Reader, athlete_name: str, began_at: datetime, until: datetime) -> Text:
     """To the coach, once half of the time is over."""
     athlete, when, deadline = _one_line(athlete_name), moment(reader, began_at), moment(reader, until)
     if reader.language is Language.ENGLISH:
