@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from tests.integration.conftest import PASSWORD, Person
 from tests.integration.test_approvals import assert_events_give_the_rows
+from tests.requested_booking import no_notifications_table
 from tests.waiting import wait_until
 from tests.worker_here import working
 from workflows.catalog import registry
@@ -175,6 +176,22 @@ class TestOnboarding:
         assert (saved.status_code, saved.json()["can_book"]) == (200, False)
         assert sweep.fire(registry) == 1
         ends_as(ana.onboarding, "failed")
+
+
+@pytest.mark.usefixtures("worker")
+def test_what_fails_after_booking_was_enabled_takes_it_back(api: httpx.Client) -> None:
+    ana = Newcomer(api)
+    ana.waits()
+    with no_notifications_table():
+        assert ana.save().status_code == 200
+        ends_as(ana.onboarding, "failed")
+    view = client.get_execution_status(ana.onboarding)
+    statuses = {step.step_name: step.status for step in view.steps}
+    assert (statuses["enable_booking_capability"], statuses["send_welcome_email"]) == ("compensated", "failed")
+    with transaction() as db:
+        user = db.execute(text("SELECT can_book, profile_completed_at FROM users")).one()
+    assert tuple(user) == (False, None)
+    assert ana.begin_anew().status_code == 201
 
 
 class TestLate:

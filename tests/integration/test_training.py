@@ -1,8 +1,13 @@
 """Completing a session over HTTP: its time at once, what is said of it within days, and its end in any case."""
 
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +23,7 @@ from workflows.catalog import registry
 from workflows.engine import sweep
 from workflows.engine.client import ExecutionClient
 from workflows.engine.status import ExecutionView
+from workflows.session_completion import CompletedSession, session_completion
 from zea import clock
 from zea.db import new_id, transaction
 from zea.training.service import rounded_minutes
@@ -92,11 +98,8 @@ class Session:
         assert sweep.fire(registry) == 1
 
 
-@pytest.fixture
-def session(
-    api: httpx.Client, athlete: Person, coach: Person, admin: Person, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Session]:
-    starts_at = clock.now() + 3 * HOUR
+def confirmed(athlete: Person, coach: Person, starts_at: datetime) -> UUID:
+    """A confirmed booking."""
     slot, booking = new_id(), new_id()
     with transaction() as db:
         db.execute(
@@ -120,8 +123,16 @@ def session(
                 "execution": new_id(),
             },
         )
+    return booking
+
+
+@pytest.fixture
+def session(
+    api: httpx.Client, athlete: Person, coach: Person, admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Session]:
+    starts_at = clock.now() + 3 * HOUR
     with working(monkeypatch):
-        yield Session(api, booking, starts_at, athlete, coach, admin)
+        yield Session(api, confirmed(athlete, coach, starts_at), starts_at, athlete, coach, admin)
 
 
 def problem(answer: httpx.Response) -> tuple[int, str]:
@@ -138,6 +149,7 @@ class TestCompletion:
         booking = session.booking()
         assert (booking["status"], booking["actual_duration_minutes"]) == ("COMPLETED", 90)
         assert session.view().status == "waiting_for_approval"
+        assert_events_give_the_rows(session.view().execution_id)
         assert (session.told(session.athlete), session.told(session.coach)) == (
             ["feedback_wanted"],
             ["evaluation_wanted"],
@@ -180,8 +192,6 @@ class TestCompletion:
 
     def test_that_lost_a_race_is_told_so(self, session: Session) -> None:
         """Both have seen the booking confirmed before either has completed it."""
-        from workflows.session_completion import CompletedSession, session_completion
-
         assert session.complete().status_code == 200
         now = clock.now()
         people = session.athlete.user_id, session.coach.user_id
@@ -390,8 +400,6 @@ class TestWatching:
     """Every event once, from any position, until the execution ends."""
 
     def test_tells_what_happens_until_the_end(self, session: Session) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         session.complete()
         with ThreadPoolExecutor() as pool:
             reading = pool.submit(read_stream, session, session.athlete)
@@ -419,3 +427,57 @@ class TestWatching:
         path = f"/api/executions/{session.execution_id}/watch"
         assert problem(session.api.get(path)) == (401, "unauthenticated")
         assert problem(session.api.get(path, headers=make_person(Role.COACH).headers)) == (404, "not-found")
+
+
+TIMES = 200
+OVER = timedelta(milliseconds=60)
+
+
+@pytest.mark.timeout(180)
+def test_feedback_in_the_moment_of_its_deadline_has_one_outcome(session: Session) -> None:
+    """The same for whoever sends it, the events and the feedback's row, and there are both."""
+    outcomes: Counter[tuple[int, str]] = Counter()
+    for number in range(TIMES):
+        now = clock.now()
+        booking = confirmed(session.athlete, session.coach, session.starts_at + (number + 1) * HOUR)
+        people = session.athlete.user_id, session.coach.user_id
+        completed = CompletedSession(booking, *people, now - 2 * HOUR, now - HOUR)
+        own = {"request_athlete_feedback": OVER}
+        execution = client.start(session_completion, completed, actor="test", timeouts=own).execution_id
+        wait_until(partial(asked_athlete, execution), what="the athlete to be asked")
+        status = submit_and_sweep(session, execution, pause=(number % 8) / 100)
+        with transaction() as db:
+            said = "SELECT status FROM athlete_feedback WHERE booking_id = :id"
+            row = db.execute(text(said), {"id": booking}).scalar_one()
+        (fact,) = [
+            event.type for event in client.events(execution) if event.type in ("approval.approved", "approval.expired")
+        ]
+        assert (status, row, fact) in (
+            (200, "received", "approval.approved"),
+            (410, "no_response_timeout", "approval.expired"),
+        )
+        outcomes[status, row] += 1
+    assert len(outcomes) == 2, outcomes
+
+
+def asked_athlete(execution_id: UUID, *statuses: str) -> bool:
+    asked = (each for each in client.approvals_of(execution_id) if each.approval_type == "athlete_session_feedback")
+    return any(not statuses or each.status in statuses for each in asked)
+
+
+def submit_and_sweep(session: Session, execution_id: UUID, pause: float) -> int:
+    """Submit after a pause while a sweep comes by again and again; how the submission is answered."""
+    done = Event()
+
+    def sweep_until_done() -> None:
+        while not done.is_set() or asked_athlete(execution_id, "pending"):
+            sweep.fire(registry)
+
+    with ThreadPoolExecutor() as pool:
+        sweeping = pool.submit(sweep_until_done)
+        time.sleep(pause)
+        body = {"execution_id": str(execution_id), "rating": 3, "objectives_met": False}
+        answer = session.api.post("/api/feedback/submit", headers=session.athlete.headers, json=body)
+        done.set()
+        sweeping.result(20)
+    return answer.status_code

@@ -168,7 +168,7 @@ def test_an_answer_in_the_moment_of_its_deadline_has_one_outcome() -> None:
 @pytest.mark.timeout(180)
 def test_approving_rejecting_and_cancelling_at_once_have_one_winner() -> None:
     won: Counter[str] = Counter()
-    for _ in range(TIMES // 2):
+    for _ in range(TIMES):
         execution = waiting()
         asked = pending(execution, "ask_author").approval_id
         winners = at_once(
