@@ -12,7 +12,7 @@ install: $(VENV)/.installed
 
 install-dev: $(VENV)/.installed-dev
 
-# The whole system on this machine, with demonstration people and a walk through a booking. Ctrl-C stops it.
+# The whole system on this machine, with demonstration people and a walk through the workflows. Ctrl-C stops it.
 run: install
 	@exec $(BIN)/zea up --demo
 

@@ -6,6 +6,8 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from rich.cells import cell_len
+from rich.text import Text
 
 from tests import review
 from tests.integration.test_interventions_api import Zea, zea
@@ -70,6 +72,8 @@ def test_an_answer_is_read_from_standard_input(zea: Zea, execution: UUID, monkey
     [
         ("{", "this is no JSON"),
         ("[]", "write an object"),
+        ("[" * 100_000, "this is no JSON"),
+        ('{"\\u001b[2J": 1}', "\ufffd[2J: There is no such field"),
         ("{}", "stars: Field required"),
         ('{"stars": 9}', "stars: Input should be less than or equal to 5"),
         ('{"stars": 5, "colour": "red"}', "colour: There is no such field"),
@@ -163,5 +167,22 @@ class TestWatch:
         assert "ask_editor asks" in drawn.get()
         assert timedelta(days=6) < timedelta(seconds=pending(execution, "ask_editor").remaining_seconds or 0)
 
+    def test_on_a_terminal_it_ends_with_why(self, zea: Zea, execution: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "60")
+        client.cancel(execution, actor="test", reason="no")
+        drive(execution)
+        ran = zea("watch", execution)
+        assert ran.exit_code == 1
+        assert "Cancelled by test: no" in ran.output
+        assert max(map(cell_len, Text.from_ansi(ran.output).plain.splitlines()[:-1])) <= 60
+
     def test_nothing_is_not_found(self, zea: Zea) -> None:
         assert zea("watch", new_id()).exit_code == 1
+
+
+@pytest.mark.parametrize("command", ["approvals", "approve", "reject", "watch"])
+def test_the_help_has_an_example(zea: Zea, command: str) -> None:
+    ran = zea(command, "--help")
+    assert ran.exit_code == 0
+    assert f"Example: zea {command} " in ran.output

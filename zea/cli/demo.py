@@ -1,4 +1,7 @@
-"""`zea demo`: a walk through the workflows over HTTP, as any client would take it."""
+"""`zea demo`: a walk through the workflows over HTTP, as any client would take it.
+
+Only deadlines of seconds are nothing that HTTP offers: what has them is started from here.
+"""
 
 from contextlib import ExitStack
 from dataclasses import dataclass

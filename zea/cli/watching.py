@@ -29,7 +29,6 @@ def watch(execution_id: ExecutionId, interval: Interval = 0.5) -> None:
     except KeyboardInterrupt:
         # It goes on without being watched.
         raise typer.Exit(0) from None
-    display.print_end(view)
     if view.status != ExecutionStatus.COMPLETED:
         raise typer.Exit(REFUSED)
 
@@ -40,8 +39,10 @@ def _follow_live(console: Console, execution_id: ExecutionId, interval: float) -
             view = client.get_execution_status(execution_id)
             live.update(display.picture(view), refresh=True)
             if view.status in ENDED:
-                return view
+                break
             sleep(interval)
+    display.print_end(view)
+    return view
 
 
 def _follow_in_lines(_: Console, execution_id: ExecutionId, interval: float) -> ExecutionView:
