@@ -1,17 +1,19 @@
 """Any valid flow: drawn by Hypothesis for the oracle to judge, and built as a workflow for the engine to run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from hypothesis import strategies as st
 
 from tests.unit.oracle import Flow, Unit, units_of
-from workflows.engine.definition import Workflow, atomic, parallel, step
+from workflows.engine.definition import CONTINUE, Fail, Workflow, approval, atomic, parallel, step
 from workflows.engine.nodes import Node, Step
-from workflows.engine.policy import Retry
+from workflows.engine.policy import DEFAULT_RETRY, Retry
 from zea.context import StepContext
 
 NAME = "test.Drawn"
@@ -25,15 +27,18 @@ Act = Callable[[Any, StepContext], None]
 
 @dataclass(frozen=True)
 class Nothing:
-    """The input of a drawn workflow."""
+    """The input of a drawn workflow, and every answer; whoever is asked is the same person."""
+
+    who: UUID = field(default_factory=lambda: UUID(int=1))
 
 
 class _Drawing:
     """Turns bytes into a flow."""
 
-    def __init__(self, drawn: bytes, undone: str) -> None:
+    def __init__(self, drawn: bytes, undone: str, asks: bool) -> None:
         self._bytes = iter(drawn)
         self._undone = undone
+        self._asks = asks
         self._numbers = count(1)
         self.flow = self._list(depth=0)
 
@@ -53,6 +58,9 @@ class _Drawing:
     def _unit(self, number: int, marks: int, more: int) -> Unit:
         # What a queue of its own is routed by.
         stem = f"notify_{number}" if more & 1 else f"step_{number}"
+        if self._asks and more & 128:
+            # What asks is tried again like any step that states nothing of that.
+            return Unit(stem, (stem,), attempts=DEFAULT_RETRY.attempts, asks=True, insists=bool(marks & 1))
         size = (1, 1, 2, 3)[more // 2 % 4]
         steps = tuple(f"{stem}{letter}" for letter in "abc"[:size]) if size > 1 else (stem,)
         undoable = {"all": steps, "some": [name for place, name in enumerate(steps) if marks >> place & 1], "none": ()}
@@ -77,7 +85,9 @@ FATES = {
 }
 # Mostly work, in any order; in between everything else that can come over an execution.
 UNDISTURBED = (*("work",) * 12, *("work_twice",) * 2, "lose", "sweep", "clock", "resume")
+ANSWERED = (*UNDISTURBED, *("answer",) * 4)
 CANCELLED = (*UNDISTURBED * 2, "cancel")
+CANCELLED_OR_ANSWERED = (*ANSWERED * 2, "cancel")
 
 
 class Action(NamedTuple):
@@ -96,19 +106,20 @@ class Plot:
     story: list[Action]
 
 
-def plots(longest: int = 90) -> st.SearchStrategy[Plot]:
-    """Anything, with so many actions at the most.
+def plots(longest: int = 90, *, asks: bool = False) -> st.SearchStrategy[Plot]:
+    """Anything, with so many actions at the most; with units that ask somebody, if ``asks``.
 
     It is drawn as one run of bytes, because Hypothesis repeats itself where it draws several things.
     """
-    return st.binary(min_size=80, max_size=36 + 2 * longest).map(_plot)
+    return st.binary(min_size=80, max_size=36 + 2 * longest).map(partial(_plot, asks=asks))
 
 
-def _plot(drawn: bytes) -> Plot:
+def _plot(drawn: bytes, *, asks: bool) -> Plot:
     fates, undone, words, size, drawn = *drawn[:4], drawn[4:]
     # Only what has done nothing that can be undone is ever resumed.
-    flow = _Drawing(drawn[: 4 + size % 28], ("some", "all", "none")[undone % 3]).flow
-    words = (UNDISTURBED, UNDISTURBED, CANCELLED)[words % 3]
+    flow = _Drawing(drawn[: 4 + size % 28], ("some", "all", "none")[undone % 3], asks).flow
+    calm, cancelled = (ANSWERED, CANCELLED_OR_ANSWERED) if asks else (UNDISTURBED, CANCELLED)
+    words = (calm, calm, cancelled)[words % 3]
     story = [Action(words[what % len(words)], number) for what, number in zip(drawn[32::2], drawn[33::2], strict=False)]
     return Plot(
         flow if units_of(flow) else [Unit("step_1", ("step_1",))], list(FATES.values())[fates % len(FATES)], story
@@ -128,6 +139,18 @@ def _nodes(flow: Flow, act: Act) -> list[Node]:
 
 
 def _unit_node(unit: Unit, act: Act) -> Node:
+    if unit.asks:
+        unanswered = Fail("refused") if unit.insists else CONTINUE
+        return approval(
+            unit.name,
+            type="anything",
+            response=Nothing,
+            assignee="who",
+            timeout=LONG,
+            request=_function(unit.name, act),
+            on_timeout=unanswered,
+            on_reject=unanswered,
+        )
     steps = [_step(unit, name, act) for name in unit.steps]
     return steps[0] if unit.name == unit.steps[0] else atomic(*steps)
 

@@ -16,7 +16,8 @@ class Unit:
     """What happens as a whole or not at all: one step, or the steps of a block.
 
     ``attempts`` is how often it may fail for a passing reason; one that ``naps`` waits for the clock in between, one
-    that is ``long`` says beforehand that it begins.
+    that is ``long`` says beforehand that it begins. One that ``asks`` is done once somebody has answered; one that
+    ``insists`` fails for good if nobody does.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Unit:
     attempts: int = 1
     naps: bool = False
     long: bool = False
+    asks: bool = False
+    insists: bool = False
 
 
 Flow = list["Unit | list[Flow]"]
@@ -55,6 +58,7 @@ class Model:
         self.history: list[str] = []  # the units and undos that were done, oldest first
         self.failed: dict[str, str] = {}  # why units and undos failed, until they are tried again
         self.napping: set[str] = set()
+        self.asking: set[str] = set()
         self.failures: Counter[str] = Counter()  # for a passing reason, since it was started or resumed
         self.unheard: Counter[str] = Counter()  # attempts that said that they began, since one was heard of
         self.over: Counter[str] = Counter()  # attempts that were heard of, or never will be
@@ -76,7 +80,7 @@ class Model:
         if self.ended:
             return []
         next_ones = self.to_undo[:1] if self.undoing else turn(self.flow, self.history)
-        return [name for name in next_ones if name not in self.failed and name not in self.napping]
+        return [name for name in next_ones if name not in {*self.failed, *self.napping, *self.asking}]
 
     def wants(self, name: str, epoch: int) -> bool:
         """Whether a message is acted on."""
@@ -113,6 +117,24 @@ class Model:
             self.napping.add(name)
         self._settle()
 
+    def asks(self, name: str) -> None:
+        self._heard_of(name)
+        self.asking.add(name)
+        self._settle()
+
+    def is_answered(self, name: str) -> None:
+        self.asking.remove(name)
+        self.history.append(name)
+        self._settle()
+
+    def is_left_unanswered(self, name: str) -> None:
+        self.asking.remove(name)
+        if self.units[name].insists:
+            self.failed[name] = "refused"
+        else:
+            self.history.append(name)
+        self._settle()
+
     def wakes(self, name: str) -> None:
         self.napping.remove(name)
 
@@ -140,8 +162,8 @@ class Model:
         self.over[name] += 1
 
     def _settle(self) -> None:
-        """While something runs there is more to come; the clock is waited for as well, unless a step has failed."""
-        if self.runnable or (self.napping and (self.undoing or not self.failed)):
+        """While something runs there is more to come; clock and people are waited for, unless a step has failed."""
+        if self.runnable or ((self.napping or self.asking) and (self.undoing or not self.failed)):
             return
         if self.undoing:
             self.ended = "cancelled" if self.cancelled and not self.to_undo else "failed"
@@ -152,6 +174,7 @@ class Model:
 
     def _give_up(self) -> None:
         self.napping.clear()
+        self.asking.clear()
         if self.to_undo:
             self.undoing = True
             self.epoch += 1
@@ -160,7 +183,9 @@ class Model:
 
     @property
     def status(self) -> str:
-        return self.ended or ("compensating" if self.undoing else "running" if self.runnable else "sleeping")
+        if self.ended or self.undoing or self.runnable:
+            return self.ended or ("compensating" if self.undoing else "running")
+        return "waiting_for_approval" if self.asking else "sleeping"
 
     @property
     def error(self) -> str | None:

@@ -12,8 +12,13 @@ from tests.unit import oracle
 from tests.unit.oracle import VANISHED_AT_MOST, Model, assert_lawful, can_run_side_by_side
 from workflows.engine import store
 from workflows.engine.attempt import block_of
-from workflows.engine.definition import Workflow
+from workflows.engine.definition import Fail, Workflow
 from workflows.engine.events import (
+    ApprovalApproved,
+    ApprovalCancelled,
+    ApprovalExpired,
+    ApprovalRejected,
+    ApprovalRequested,
     Event,
     ExecutionRedriven,
     ExecutionResumed,
@@ -30,12 +35,13 @@ from workflows.engine.events import (
 )
 from workflows.engine.interventions import _obstacle_to_resume, _to_try_again
 from workflows.engine.models import ENDED, ExecutionStatus, StepStatus
-from workflows.engine.nodes import Undo, Unit, is_long
+from workflows.engine.nodes import Approval, Undo, Unit, is_long
 from workflows.engine.planner import Conclusion, cancellation, conclusion, next_moves, status_of
 from workflows.engine.policy import LONGEST_COUNTDOWN
 from workflows.engine.state import State, apply, replay
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
 
 
 def never_called(*_: object) -> None:
@@ -94,6 +100,8 @@ class Play:
         if ending:
             for timer in sorted(self.state.timers):
                 self.add(TimerCancelled(timer))
+            for approval in sorted(self.state.approvals):
+                self.add(ApprovalCancelled(approval))
             self.add(ending)
 
     def conclude(self) -> None:
@@ -135,6 +143,10 @@ class Play:
         step = unit.steps[number % len(unit.steps)]
         attempt = self.state.tries_of(unit).attempt
         match fate:
+            case "done" if isinstance(step.wait, Approval):
+                self.model.asks(name)
+                asked = str(UUID(int=self.state.position))
+                self.add(ApprovalRequested(name, asked, "anything", "user:1", attempt, self.now + DAY))
             case "done":
                 self.model.succeeds(name)
                 self.complete(unit, attempt)
@@ -216,6 +228,26 @@ class Play:
                 self.model.wakes(timer)
         self.close(before)
 
+    def answer(self, number: int) -> None:
+        """Somebody decides, or the time is over."""
+        if not self.state.approvals:
+            return
+        before, name = self.moves, sorted(self.state.approvals)[number // 4 % len(self.state.approvals)]
+        step, attempt = self.workflow.step(name), self.state.step(name).attempt
+        assert isinstance(step.wait, Approval)
+        said = (ApprovalApproved(name, {}), ApprovalRejected(name, "no"), ApprovalExpired(name))[number % 3]
+        self.add(said)
+        answered = isinstance(said, ApprovalApproved)
+        if answered:
+            self.model.is_answered(name)
+        else:
+            self.model.is_left_unanswered(name)
+        if not answered and isinstance(step.wait.on_timeout, Fail):
+            self.add(StepFailed(name, attempt, self.now, 0.1, "refused", "no", resumable=False))
+        else:
+            self.add(StepCompleted(name, attempt, self.now, 0.1, {name: None}))
+        self.close(before)
+
     def cancel(self, _: int) -> None:
         assert self.model.can_be_cancelled == (self.state.status is ExecutionStatus.RUNNING)
         if self.model.can_be_cancelled:
@@ -242,6 +274,7 @@ class Play:
                 self.finish(name, "done", 0)
             self.check()
             self.clock()
+            self.answer(0)
         raise AssertionError("it does not end")
 
     # What is always true.
@@ -262,6 +295,7 @@ class Play:
         assert state.resumable == model.resumable
         assert state.epoch == model.epoch
         assert state.timers.keys() == model.napping
+        assert state.approvals.keys() == model.asking
         assert effects_in(self.events) == model.effects
         attempts = {name: state.tries_of(self.unit(name)).attempt for name in self.moves}
         assert attempts == {name: model.over[name] + 1 for name in self.moves}, "no two attempts have one number"
@@ -279,7 +313,7 @@ class Play:
     def check_that_it_has_ended_or_something_will_happen(self) -> None:
         has_ended = self.state.status in ENDED
         assert has_ended == (self.state.completed_at is not None)
-        assert has_ended != bool(self.moves or self.state.timers)
+        assert has_ended != bool(self.moves or self.state.timers or self.state.approvals)
         assert conclusion(self.workflow, self.state) is None, "nothing is left undecided"
 
     def check_that_its_events_and_its_row_give_it_again(self) -> None:
@@ -335,7 +369,7 @@ HEARD_OF_IN_BETWEEN = Plot(
 
 @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
 @example(plot=HEARD_OF_IN_BETWEEN)
-@given(plot=plots())
+@given(plot=plots(asks=True))
 def test_any_execution_goes_and_ends_as_the_oracle_says(plot: Plot) -> None:
     note(str(plot))
     play = Play(plot)

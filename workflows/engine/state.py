@@ -227,10 +227,9 @@ def _requested(state: State, event: Event, fact: ApprovalRequested) -> State:
 
 
 def _waiting(state: State, step: str, event: Event, attempt: int) -> State:
-    """The attempt that came to wait has ended: it is not looked for any more."""
+    """The attempt that came to wait has ended: should what it waits for be cancelled, the next one is another."""
     waiting = StepState(attempt=attempt, started_at=event.at, position=event.position)
-    tries = {**state.tries, step: Tries(attempt)} if step in state.tries else state.tries
-    return replace(state, steps={**state.steps, step: waiting}, tries=tries)
+    return replace(state, steps={**state.steps, step: waiting}, tries={**state.tries, step: Tries(attempt + 1)})
 
 
 def _tried(state: State, unit: str, fact: StepStarted | StepRetried | StepFailed) -> State:
