@@ -1,7 +1,7 @@
 """Authorization, walked: every route of the table of access, with every role, and with other people's objects.
 
-A new route takes a line in TABLE (zea/api/access.py). One whose path names an object, or that lists only some people's,
-takes a line in EXAMPLES too, which makes a real object for it.
+A new route takes a line in TABLE (zea/api/access.py). One whose path or body names an object, or that lists only some
+people's, takes a line in EXAMPLES too, which makes a real object for it.
 """
 
 import re
@@ -14,7 +14,8 @@ from uuid import UUID
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
 from sqlalchemy import select, text
 from starlette.requests import Request
 from starlette.routing import Route
@@ -28,11 +29,13 @@ from workflows.engine.runner import Delivery, Runner
 from workflows.session_completion import CompletedSession, session_completion
 from zea import clock, config
 from zea.accounts import service as accounts
+from zea.accounts import tokens
 from zea.accounts.models import Role
 from zea.accounts.schemas import ExperienceLevel, Profile
 from zea.api import access, gate
-from zea.api.access import ANYONE, EVERY_ROLE, EVERYBODYS, SIGNED_IN, TABLE, THEIR_OWN, Access
-from zea.api.app import ROUTES
+from zea.api.access import ADMINS, ANYONE, EVERY_ROLE, EVERYBODYS, SIGNED_IN, TABLE, THEIR_OWN, Access
+from zea.api.app import ROUTES, create_app
+from zea.api.gate import behind_the_gate
 from zea.api.routing import RepeatedRoute, router
 from zea.bookings.models import Booking
 from zea.credits.models import LedgerEntry
@@ -44,6 +47,8 @@ client = ExecutionClient(registry)
 Headers = Mapping[str, str]
 NOWHERE = UUID("01890000-0000-7000-8000-000000000001")
 PLACEHOLDER = re.compile(r"\{\w+\}")
+# In an example's body: the id of its object.
+THE_OBJECT = "{object_id}"
 REASON = {"reason": "the coach asked for it"}
 
 
@@ -127,8 +132,8 @@ def a_booking_of_today() -> Owned:
     return owned_by(booking, booking_id, Role.COACH)
 
 
-def an_approval() -> Owned:
-    """The athlete is asked how the session was."""
+def a_session_asked_about() -> Owned:
+    """Completed, and the athlete is asked how it was."""
     booking = confirmed_booking()
     with transaction() as db:
         booking_id = db.scalars(select(Booking.id).where(Booking.execution_id == booking.execution_id)).one()
@@ -136,8 +141,13 @@ def an_approval() -> Owned:
     execution_id = client.start(session_completion, completed, actor="test").execution_id
     for unit in ("record_time", "request_athlete_feedback"):
         Runner(registry, "worker:test").run(Delivery(session_completion.name, unit, execution_id, 1))
-    (asked,) = client.approvals_of(execution_id)
-    return owned_by(booking, asked.approval_id, Role.ATHLETE)
+    return owned_by(booking, execution_id, Role.ATHLETE)
+
+
+def an_approval() -> Owned:
+    session = a_session_asked_about()
+    (asked,) = client.approvals_of(session.object_id)
+    return replace(session, object_id=asked.approval_id)
 
 
 SESSION = (clock.now() - timedelta(hours=2), clock.now() - timedelta(hours=1))
@@ -151,6 +161,7 @@ EXAMPLES = {
     "GET /api/bookings/{booking_id}": Example(a_booking),
     "GET /api/athletes/{athlete_id}/profile": Example(an_athlete_with_a_profile),
     "POST /api/bookings/{booking_id}/complete": Example(a_booking_of_today, TIMES),
+    "POST /api/feedback/submit": Example(a_session_asked_about, {"execution_id": THE_OBJECT, **ANSWER["data"]}),
     "GET /api/bookings/{booking_id}/feedback": Example(a_booking),
     "GET /api/approvals": Example(an_approval),
     "GET /api/approvals/{approval_id}": Example(an_approval),
@@ -166,7 +177,14 @@ EXAMPLES = {
     "POST /api/executions/{execution_id}/cancel": Example(an_execution(confirmed_booking), REASON),
     "POST /api/executions/{execution_id}/rerun": Example(an_execution(completed_booking), REASON),
 }
-OF_OBJECTS = [entry for entry in TABLE if PLACEHOLDER.search(entry.path)]
+
+
+def names_an_object(entry: Access) -> bool:
+    example = EXAMPLES.get(entry.call, Example())
+    return bool(PLACEHOLDER.search(entry.path)) or THE_OBJECT in (example.body or {}).values()
+
+
+OF_OBJECTS = [entry for entry in TABLE if names_an_object(entry)]
 LISTS = [entry for entry in TABLE if entry.method == "GET" and entry.restricted and entry not in OF_OBJECTS]
 
 
@@ -179,8 +197,10 @@ def made_for(entry: Access) -> Owned:
 
 def call(api: httpx.Client, entry: Access, headers: Headers, object_id: UUID = NOWHERE) -> httpx.Response:
     """The entry's call, about this object, with the body of its example."""
-    example = EXAMPLES.get(entry.call, Example())
-    return api.request(entry.method, url(entry, object_id), headers=headers, json=example.body)
+    body = EXAMPLES.get(entry.call, Example()).body
+    if body is not None:
+        body = {field: str(object_id) if value == THE_OBJECT else value for field, value in body.items()}
+    return api.request(entry.method, url(entry, object_id), headers=headers, json=body)
 
 
 def senseless_call(api: httpx.Client, entry: Access, headers: Headers) -> httpx.Response:
@@ -262,6 +282,24 @@ def test_a_route_without_an_entry_is_not_made(app: FastAPI) -> None:
             anywhere.get("/secret")(lambda: None)
 
 
+def test_a_route_that_is_not_behind_the_gate_is_not_served() -> None:
+    plain = APIRouter(prefix="/test")
+    plain.get("/secret")(lambda: None)
+    within = router("/api", "test")
+    within.include_router(plain)
+    for each in (plain, within):
+        with pytest.raises(ConfigurationError, match=r"does not stand behind the gate.* make its router with"):
+            behind_the_gate(each)
+
+
+def test_an_application_with_such_a_route_is_not_made(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = APIRouter()
+    plain.get("/api/me")(lambda: None)
+    monkeypatch.setattr("zea.api.routes.me.router", plain)
+    with pytest.raises(ConfigurationError, match="/api/me does not stand behind the gate"):
+        create_app()
+
+
 def test_a_route_has_one_method(app: FastAPI) -> None:
     with pytest.raises(ConfigurationError, match="make one for each"):
         app.api_route("/secret", methods=["GET", "POST"])(lambda: None)
@@ -271,6 +309,47 @@ def test_every_example_is_of_an_entry() -> None:
     assert EXAMPLES.keys() <= {entry.call for entry in TABLE}
 
 
+def fields_of_body(described: Mapping[str, Any], entry: Access) -> list[str]:
+    """The fields that the entry's route takes, by the API's description."""
+    operation = described["paths"].get(entry.path, {}).get(entry.method.lower(), {})
+    bodies = re.findall(r"#/components/schemas/(\w+)", str(operation.get("requestBody")))
+    return [field for body in bodies for field in described["components"]["schemas"][body]["properties"]]
+
+
+def unwalked_bodies(described: Mapping[str, Any]) -> list[str]:
+    return [
+        f'add a line to EXAMPLES: "{entry.call}": Example(<what makes an object for it>, {{"{field}": THE_OBJECT}})'
+        for entry in access.ENTRIES.values()
+        for field in fields_of_body(described, entry)
+        if field.endswith("_id") and entry.restricted and entry.call not in EXAMPLES
+    ]
+
+
+def test_a_body_that_names_an_object_is_walked(app: FastAPI) -> None:
+    assert "athlete_id" in fields_of_body(app.openapi(), access.ENTRIES["POST", "/api/admin/credits"])
+    assert unwalked_bodies(app.openapi()) == []
+
+
+# What the table may say at all. The gate follows the table, and so does the walk: neither sees a line that is wrong.
+
+
+def test_without_signing_in_there_is_nothing_but_signing_in() -> None:
+    opened = [entry.path for entry in TABLE if entry.who is ANYONE and entry.path.startswith("/api/")]
+    assert [path for path in opened if not path.startswith("/api/auth/")] == []
+
+
+def test_only_admins_may_what_stands_under_admin() -> None:
+    under_admin = [entry for entry in TABLE if entry.path.startswith("/api/admin/")]
+    assert under_admin
+    assert [entry.call for entry in under_admin if entry.who is not ADMINS] == []
+
+
+def test_only_admins_find_everybodys_but_for_coaches_and_their_hours() -> None:
+    others = EVERY_ROLE - {Role.ADMIN}
+    found = {entry.call for entry in TABLE if others & entry.who.roles & entry.objects.unrestricted}
+    assert found == {"GET /api/coaches", "GET /api/coaches/{coach_id}/slots"}
+
+
 # Who may call
 
 
@@ -278,8 +357,14 @@ def test_without_a_token_only_what_is_for_anyone_is_let_in(api: httpx.Client) ->
     assert misjudged(api, {}, lambda entry: "let in" if entry.who is ANYONE else "401") == []
 
 
-def verdict_on(role: Role) -> Callable[[Access], str]:
-    return lambda entry: "let in" if entry.who is ANYONE or role in entry.who.roles else "403"
+def verdict_on(role: Role, claimed: Role | None = None) -> Callable[[Access], str]:
+    """What the table says of a person with this role, whose token may claim another one."""
+
+    def verdict(entry: Access) -> str:
+        looked_at = claimed if claimed and entry.route_checks_account else role
+        return "let in" if entry.who is ANYONE or looked_at in entry.who.roles else "403"
+
+    return verdict
 
 
 @pytest.mark.parametrize("role", Role)
@@ -287,6 +372,17 @@ def test_each_role_is_let_in_where_the_table_says_so(
     api: httpx.Client, strangers: Mapping[Role, Headers], role: Role
 ) -> None:
     assert misjudged(api, strangers[role], verdict_on(role)) == []
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_role_is_the_accounts_and_not_the_tokens(
+    api: httpx.Client, make_person: Callable[[Role], Person], role: Role
+) -> None:
+    """But for the routes of which the table says otherwise."""
+    person = make_person(role)
+    for claimed in EVERY_ROLE - {role}:
+        headers = {"Authorization": f"Bearer {tokens.access_token(person.user_id, claimed)}"}
+        assert misjudged(api, headers, verdict_on(role, claimed)) == []
 
 
 def test_who_has_closed_their_account_is_nobody(api: httpx.Client, make_person: Callable[[Role], Person]) -> None:
@@ -384,21 +480,40 @@ def test_a_gate_that_asks_for_no_role_is_seen(
         ]
 
 
+class Thing(BaseModel):
+    """The body of a call that names its object there."""
+
+    thing_id: UUID
+
+
+def show(thing_id: UUID) -> UUID:
+    if thing_id == NOWHERE:
+        raise NotFound
+    return thing_id
+
+
+def show_named(thing: Thing) -> UUID:
+    return show(thing.thing_id)
+
+
+def with_route(app: FastAPI, monkeypatch: pytest.MonkeyPatch, entry: Access, endpoint: Callable[..., UUID]) -> Access:
+    monkeypatch.setitem(access.ENTRIES, (entry.method, entry.path), entry)
+    things = router("", "test")
+    things.add_api_route(entry.path, endpoint, methods=[entry.method])
+    app.include_router(things)
+    return entry
+
+
 @pytest.fixture
 def own_thing(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Access:
     """A route that shows everything there is to everybody, and an entry that says otherwise."""
-    entry = Access("GET", "/test/things/{thing_id}", SIGNED_IN, THEIR_OWN)
-    monkeypatch.setitem(access.ENTRIES, (entry.method, entry.path), entry)
-    things = router("/test", "test")
+    return with_route(app, monkeypatch, Access("GET", "/test/things/{thing_id}", SIGNED_IN, THEIR_OWN), show)
 
-    @things.get("/things/{thing_id}")
-    def show(thing_id: UUID) -> UUID:
-        if thing_id == NOWHERE:
-            raise NotFound
-        return thing_id
 
-    app.include_router(things)
-    return entry
+@pytest.fixture
+def own_named_thing(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Access:
+    """Another one, which is told in the body what to show."""
+    return with_route(app, monkeypatch, Access("POST", "/test/things", SIGNED_IN, THEIR_OWN), show_named)
 
 
 def test_an_entry_that_says_more_than_its_route_enforces_is_seen(
@@ -422,3 +537,18 @@ def test_an_entry_without_an_example_says_what_to_add(
 ) -> None:
     with pytest.raises(AssertionError, match=r'add a line to EXAMPLES: "GET /test/things/{thing_id}": Example'):
         check_objects(api, own_thing, strangers)
+
+
+def test_an_object_that_is_named_in_the_body_is_walked_like_one_in_the_path(
+    own_named_thing: Access, api: httpx.Client, strangers: Mapping[Role, Headers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EXAMPLES, own_named_thing.call, Example(a_booking, {"thing_id": THE_OBJECT}))
+    assert names_an_object(own_named_thing)
+    with pytest.raises(AssertionError, match=r"lets (athlete|coach|admin) find another's"):
+        check_objects(api, own_named_thing, strangers)
+
+
+def test_a_body_without_an_example_says_what_to_add(own_named_thing: Access, app: FastAPI) -> None:
+    (missing,) = unwalked_bodies(app.openapi())
+    assert missing.startswith(f'add a line to EXAMPLES: "{own_named_thing.call}": Example(')
+    assert missing.endswith('{"thing_id": THE_OBJECT})')

@@ -14,6 +14,7 @@ from workflows.catalog import registry
 from zea.api.deps import TURNS
 from zea.api.errors import add_handlers
 from zea.api.executions import client
+from zea.api.gate import behind_the_gate
 from zea.api.limits import BodyLimit
 from zea.api.routing import RepeatedRoute
 from zea.api.schemas import PROBLEM_RESPONSES
@@ -47,7 +48,7 @@ def create_app() -> FastAPI:
     """A new application.
 
     Raises:
-        ConfigurationError: a setting is missing or unsafe, or a route is not in the table of access.
+        ConfigurationError: a setting is missing or unsafe, or a route is not in the table of access, or past the gate.
     """
     settings()
     app = FastAPI(
@@ -65,7 +66,7 @@ def create_app() -> FastAPI:
     add_handlers(app)
     app.add_middleware(BodyLimit)
     for name in ROUTES:
-        app.include_router(import_module(f"zea.api.routes.{name}").router)
+        app.include_router(behind_the_gate(import_module(f"zea.api.routes.{name}").router))
     return app
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
-from fastapi import Depends
+from fastapi import APIRouter, Depends
 from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute
 from fastapi.security import OAuth2PasswordBearer
@@ -54,6 +54,21 @@ class GatedRoute(APIRoute):
             return await handle(request)
 
         return handle_if_admitted
+
+
+def behind_the_gate(router: APIRouter) -> APIRouter:
+    """The router, each of whose routes has its entry: most routes do not ask who calls, and would serve everybody.
+
+    Raises:
+        ConfigurationError: a route was not made by `zea.api.routing.router`.
+    """
+    for route in router.routes:
+        if not isinstance(route, GatedRoute):
+            raise ConfigurationError(
+                f"{getattr(route, 'path', route)} does not stand behind the gate, so it is not served: "
+                "make its router with zea.api.routing.router."
+            )
+    return router
 
 
 def _only(methods: set[str] | list[str] | None, path: str) -> str:
