@@ -145,7 +145,7 @@ class TestWithFewProcesses:
         trips = {"arrive": new_id()}
         with gates_held(database, trips):
             set_off_to_gates(trips)
-            assert is_claimed(trips["arrive"], "arrive")
+            wait_until(lambda: is_claimed(trips["arrive"], "arrive"), 10, "the step to be claimed")
             machine.kill_worker()
             wait_until(lambda: not is_claimed(trips["arrive"], "arrive"), 10, "the dead worker's claim to be free")
         assert_all_travelled_once(trips)
