@@ -59,7 +59,7 @@ def database(servers: EmbeddedServers, template: str, monkeypatch: pytest.Monkey
     _use(monkeypatch, DATABASE_URL=url, REDIS_URL=servers.redis_url, ZEA_DATA_DIR=str(tmp_path / "zea"))
     yield url
     _forget()
-    wait_until(lambda: _dropped(servers, name), what=f"{name} to be dropped")
+    wait_until(lambda: _dropped(servers, name), timeout=60, what=f"{name} to be dropped")
 
 
 def _dropped(servers: EmbeddedServers, name: str) -> bool:

@@ -168,7 +168,10 @@ def undo_to_savepoint(db: Session) -> bool:
     """
     if not db.is_active or connection(db).invalidated or driver_connection(db).closed:
         return False
-    driver_connection(db).execute(f"ROLLBACK TO {SAVEPOINT}")
+    try:
+        driver_connection(db).execute(f"ROLLBACK TO {SAVEPOINT}")
+    except psycopg.OperationalError:
+        return False  # it was lost before, and says so only now
     db.expunge_all()
     return True
 

@@ -137,14 +137,16 @@ def test_a_connection_that_is_lost_in_use_does_not_hide_what_failed(database: st
     assert backend()
 
 
-def test_of_a_lost_connection_nothing_is_left_to_undo(database: str) -> None:
+@pytest.mark.parametrize("noticed", [True, False], ids=["noticed before", "noticed by undoing"])
+def test_of_a_lost_connection_nothing_is_left_to_undo(database: str, noticed: bool) -> None:
     def fail() -> None:
         with db.transaction() as handle:
             driver = db.driver_connection(handle)
             driver.execute(db.SAVEPOINT)
             end_all_connections(database)
-            with pytest.raises(psycopg.OperationalError):
-                driver.execute("SELECT 1")
+            if noticed:
+                with pytest.raises(psycopg.OperationalError):
+                    driver.execute("SELECT 1")
             assert not db.undo_to_savepoint(handle)
             raise ZeroDivisionError
 

@@ -1,5 +1,6 @@
 """Completing a session over HTTP: its time at once, what is said of it within days, and its end in any case."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 
 from tests.integration.conftest import Person
@@ -419,6 +421,14 @@ class TestWatching:
         assert read_stream(session, session.admin, params={"after": 3}) == everything[3:]
         assert read_stream(session, session.admin, headers={"Last-Event-ID": "5"}) == everything[5:]
         assert read_stream(session, session.admin, params={"after": 10_000}) == []
+
+    def test_by_too_many_is_told_to_come_back(self, session: Session, app: FastAPI) -> None:
+        session.complete()
+        app.state.watchers = asyncio.Semaphore(0)
+        path = f"/api/executions/{session.execution_id}/watch"
+        answer = session.api.get(path, headers=session.athlete.headers)
+        assert problem(answer) == (503, "unreachable")
+        assert answer.headers["Retry-After"]
 
     def test_is_for_those_who_may_see_it(self, session: Session, make_person: Any) -> None:
         from zea.accounts.models import Role

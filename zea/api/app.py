@@ -16,6 +16,7 @@ from zea.api.errors import add_handlers
 from zea.api.executions import client
 from zea.api.gate import behind_the_gate
 from zea.api.limits import BodyLimit
+from zea.api.routes.watching import MOST_WATCHERS
 from zea.api.routing import RepeatedRoute
 from zea.api.schemas import PROBLEM_RESPONSES
 from zea.api.silence import attend
@@ -63,6 +64,7 @@ def create_app() -> FastAPI:
     # What is added here and not to a router stands behind the gate as well.
     app.router.route_class = RepeatedRoute
     app.state.turns = asyncio.Semaphore(TURNS)
+    app.state.watchers = asyncio.Semaphore(MOST_WATCHERS)
     add_handlers(app)
     app.add_middleware(BodyLimit)
     for name in ROUTES:

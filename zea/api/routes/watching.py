@@ -1,5 +1,6 @@
 """Following an execution as it happens, as server-sent events (WHATWG HTML, section 9.2)."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -8,7 +9,7 @@ from time import monotonic
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
-from fastapi import Header, Query
+from fastapi import Header, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -22,9 +23,12 @@ from zea.api.executions import Waiting, client
 from zea.api.routes.executions import visible_execution
 from zea.api.waiting import WaitingRoom
 from zea.db import transaction
+from zea.errors import Unreachable
 
 router = routing.router("/api/executions", "executions")
 
+# In each process. Every one costs a look at the database a second.
+MOST_WATCHERS = 100
 BATCH = 200
 # What nobody announces, such as a timer, is seen this late.
 LOOK_AGAIN = timedelta(seconds=1)
@@ -48,6 +52,7 @@ async def watch(
     execution_id: UUID,
     user: CurrentUser,
     waiting: Waiting,
+    request: Request,
     after: Position = None,
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
@@ -56,8 +61,11 @@ async def watch(
     The last one is called `end` and tells the execution's status. A browser that is cut off goes on where it was.
     """
     await run_in_threadpool(_check, execution_id, user)
+    watchers: asyncio.Semaphore = request.app.state.watchers
+    if watchers.locked():
+        raise Unreachable("Too many people watch executions here. Try again later, or ask for its events.")
     begin = after if after is not None else int(last_event_id or 0)
-    stream = _stream(waiting, execution_id, user, begin)
+    stream = _counted(watchers, _stream(waiting, execution_id, user, begin))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
@@ -65,6 +73,12 @@ async def watch(
 def _check(execution_id: UUID, user: User) -> None:
     with transaction() as db:
         visible_execution(client, execution_id, user, db)
+
+
+async def _counted(watchers: asyncio.Semaphore, stream: AsyncIterator[str]) -> AsyncIterator[str]:
+    async with watchers:
+        async for message in stream:
+            yield message
 
 
 async def _stream(waiting: WaitingRoom, execution_id: UUID, user: User, position: int) -> AsyncIterator[str]:
