@@ -55,7 +55,7 @@ class Setting:
     """A duration that the setting of this name holds, read when it is needed.
 
     Raises:
-        DefinitionError: there is no such setting.
+        DefinitionError: there is no such setting, or it is no duration.
     """
 
     name: str
@@ -63,9 +63,10 @@ class Setting:
     def __post_init__(self) -> None:
         if self.name not in Settings.model_fields:
             raise DefinitionError(f"There is no setting {self.name!r}: see zea/config.py.")
+        if not isinstance(Settings.model_fields[self.name].default, timedelta):
+            raise DefinitionError(f"The setting {self.name} is no duration.")
 
     @property
     def value(self) -> timedelta:
-        found = getattr(settings(), self.name)
-        assert isinstance(found, timedelta), f"the setting {self.name} is no duration"
+        found: timedelta = getattr(settings(), self.name)
         return found
