@@ -1,6 +1,7 @@
 """Completing a session over HTTP: its time at once, what is said of it within days, and its end in any case."""
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -393,6 +394,8 @@ def read_stream(session: Session, person: Person, **options: Any) -> list[tuple[
         assert stream.headers["content-type"].startswith("text/event-stream")
         blocks = "".join(stream.iter_text()).split("\n\n")
     told = [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks if block.startswith("id")]
+    # As everywhere else in JSON, moments are ISO 8601.
+    assert all("T" in json.loads(each["data"])["at"] for each in told)
     end = [block for block in blocks if block.startswith("event: end")]
     assert len(end) == 1
     return [(each["event"], each["id"]) for each in told]

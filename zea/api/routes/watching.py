@@ -1,16 +1,15 @@
 """Following an execution as it happens, as server-sent events (WHATWG HTML, section 9.2)."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from datetime import timedelta
 from time import monotonic
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 from fastapi import Header, Query, Request
 from fastapi.responses import StreamingResponse
+from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from workflows.engine.models import ENDED
@@ -91,7 +90,7 @@ async def _stream(waiting: WaitingRoom, execution_id: UUID, user: User, position
                 return  # the reader connects again, and goes on where it was
             for event in found.events:
                 position, written_at = event.position, monotonic()
-                yield _message(event.type, asdict(parties.event_for(user, event)), event.position)
+                yield _message(event.type, parties.event_for(user, event), event.position)
             if found.ended_as:
                 yield _message("end", {"execution_id": execution_id, "status": found.ended_as})
                 return
@@ -116,6 +115,6 @@ def _look(execution_id: UUID, position: int) -> Found:
     return Found(events, standing.status if standing.status in ENDED and len(events) < BATCH else None)
 
 
-def _message(kind: str, data: dict[str, Any], position: int | None = None) -> str:
+def _message(kind: str, data: object, position: int | None = None) -> str:
     identity = "" if position is None else f"id: {position}\n"
-    return f"{identity}event: {kind}\ndata: {json.dumps(data, default=str)}\n\n"
+    return f"{identity}event: {kind}\ndata: {to_json(data).decode()}\n\n"
