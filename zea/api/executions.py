@@ -3,8 +3,10 @@
 import re
 from datetime import timedelta
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Response
+from fastapi.responses import JSONResponse
 
 from workflows.catalog import registry
 from workflows.engine.client import ExecutionClient
@@ -15,6 +17,12 @@ LONGEST_WAIT = timedelta(seconds=30)
 WAIT_PREFERENCE = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 
 client = ExecutionClient(registry)
+
+
+def accepted(execution_id: UUID) -> Response:
+    """202: what was asked for is kept and will be decided; where its execution tells how it stands."""
+    location = f"/api/executions/{execution_id}"
+    return JSONResponse({"execution_id": str(execution_id)}, 202, headers={"Location": location})
 
 
 # Dependencies that do no I/O are coroutines: FastAPI takes a thread for each that is not.

@@ -15,7 +15,7 @@ from zea import errors
 from zea.accounts import service as accounts
 from zea.api import routing
 from zea.api.deps import IdempotencyKey, Identity
-from zea.api.executions import PreferredWait, Waiting, client
+from zea.api.executions import PreferredWait, Waiting, accepted, client
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.schemas import AwareDatetime, Request
 from zea.bookings.models import BookingStatus
@@ -94,8 +94,7 @@ def _answer(standing: Standing) -> Response:
     if not _is_confirmed(standing):
         if standing.error is not None:
             raise errors.told(standing.error.kind, standing.error.message)
-        accepted = AcceptedBooking(execution_id=execution_id).model_dump(mode="json")
-        return JSONResponse(accepted, 202, headers={"Location": f"/api/executions/{execution_id}"})
+        return accepted(execution_id)
     confirmed = ConfirmedBooking(
         booking_id=standing.output["booking_id"], status="CONFIRMED", execution_id=execution_id
     )

@@ -12,6 +12,7 @@ from zea.accounts.models import Role, User
 from zea.api import routing
 from zea.api.deps import CurrentUser, Db
 from zea.api.executions import Executions
+from zea.api.parties import actor_of
 from zea.api.schemas import Request
 from zea.bookings import service as bookings
 from zea.errors import Forbidden, InvalidInput, NotFound
@@ -59,7 +60,7 @@ def submit_feedback(feedback: Feedback, user: CurrentUser, executions: Execution
     """Answer what a completed session asks of you; 409 if that was answered, 410 if its time is over."""
     approval = _asked(executions, feedback, user)
     try:
-        executions.approve(approval.approval_id, feedback.data, actor=f"user:{user.id}", db=db)
+        executions.approve(approval.approval_id, feedback.data, actor=actor_of(user), db=db)
     except InvalidInput as error:
         # As the caller has written it: these fields stand at the top.
         raise InvalidInput(error.message, (error.field or "").removeprefix("data.") or None) from None
@@ -74,7 +75,7 @@ def _asked(executions: ExecutionClient, feedback: Feedback, user: User) -> Appro
         Forbidden: the other party is asked this.
     """
     asked = executions.approvals_of(feedback.execution_id)
-    mine = f"user:{user.id}"
+    mine = actor_of(user)
     if user.role != Role.ADMIN and mine not in [each.assignee for each in asked]:
         raise HIDDEN
     found = next((each for each in reversed(asked) if each.approval_type == feedback.answers), None)

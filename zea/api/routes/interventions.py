@@ -12,6 +12,7 @@ from zea.api import routing
 from zea.api.deps import CurrentUser, Db, IdempotencyKey
 from zea.api.executions import Executions
 from zea.api.idempotency import KeyedRequest, claim
+from zea.api.parties import actor_of
 from zea.api.schemas import Request
 from zea.db import new_id
 
@@ -59,7 +60,7 @@ def resume_execution(
 ) -> ExecutionView:
     """Let a failed execution go on at what failed; 409 if it has not failed, was refused, or was undone."""
     reason = resumption.reason if resumption else None
-    return executions.resume(execution_id, actor=f"user:{admin.id}", reason=reason, db=db)
+    return executions.resume(execution_id, actor=actor_of(admin), reason=reason, db=db)
 
 
 @router.post("/{execution_id}/cancel")
@@ -67,7 +68,7 @@ def cancel_execution(
     execution_id: UUID, cancellation: Cancellation, admin: CurrentUser, executions: Executions, db: Db
 ) -> ExecutionView:
     """End an execution and undo what was completed; 409 if it has ended or is being undone, 503 while a step runs."""
-    return executions.cancel(execution_id, actor=f"user:{admin.id}", reason=cancellation.reason, db=db)
+    return executions.cancel(execution_id, actor=actor_of(admin), reason=cancellation.reason, db=db)
 
 
 @router.post("/{execution_id}/rerun", status_code=201)
@@ -81,7 +82,7 @@ def rerun_execution(
     key: IdempotencyKey = None,
 ) -> RerunStarted:
     """Begin a new execution with the inputs of one that has ended; 409 if it has not, or if it cannot begin there."""
-    actor = f"user:{admin.id}"
+    actor = actor_of(admin)
     body = RerunOf(execution_id=execution_id, **rerun.model_dump())
     new_execution_id = new_id()
     known_id = claim(db, KeyedRequest(key, actor, "executions.rerun", body), new_execution_id)

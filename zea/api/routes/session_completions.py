@@ -14,8 +14,9 @@ from zea import errors
 from zea.accounts.models import Role, User
 from zea.api import routing
 from zea.api.deps import CurrentUser, IdempotencyKey
-from zea.api.executions import PreferredWait, Waiting, client
+from zea.api.executions import PreferredWait, Waiting, accepted, client
 from zea.api.idempotency import KeyedRequest, claim
+from zea.api.parties import actor_of
 from zea.api.schemas import AwareDatetime, Request
 from zea.bookings import service as bookings
 from zea.db import new_id, transaction
@@ -80,7 +81,7 @@ async def complete_booking(
 
 def _begin(request: CompletionOf, user: User, key: str | None, execution_id: UUID) -> UUID:
     """The execution that this request stands for: a new one, or the one that its key began before."""
-    caller, completion = f"user:{user.id}", request.completion
+    caller, completion = actor_of(user), request.completion
     with transaction() as db:
         booking = bookings.get_booking(db, request.booking_id, user.id, Role(user.role))
         known_id = claim(db, KeyedRequest(key, caller, "bookings.complete", request), execution_id)
@@ -114,5 +115,4 @@ def _answer(standing: Standing, user: User) -> Response:
         return JSONResponse(recorded.model_dump(mode="json"))
     if standing.error is not None:
         raise errors.told(standing.error.kind, standing.error.message)
-    accepted = AcceptedCompletion(execution_id=execution_id).model_dump(mode="json")
-    return JSONResponse(accepted, 202, headers={"Location": f"/api/executions/{execution_id}"})
+    return accepted(execution_id)
