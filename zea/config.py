@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from email_validator import EmailNotValidError, validate_email
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     timezone: str = "America/Santiago"
     smtp_url: str | None = None
     mail_from: str = "zea <no-reply@zea.localhost>"
+    admin_email: str | None = Field(default=None, description="who is sent the payment reports; else every admin")
     profile_completion_timeout: Interval = timedelta(days=7)
     athlete_feedback_timeout: Interval = timedelta(hours=48)
     coach_evaluation_timeout: Interval = timedelta(days=7)
@@ -65,6 +67,16 @@ class Settings(BaseSettings):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{value!r} is no time zone: use a name like America/Santiago") from None
         return value
+
+    @field_validator("admin_email")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        try:
+            return validate_email(value.strip(), check_deliverability=False, globally_deliverable=False).normalized
+        except EmailNotValidError:
+            raise ValueError("this is no email address: write it like admin@example.com") from None
 
     @field_validator("smtp_url")
     @classmethod

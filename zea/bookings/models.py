@@ -23,6 +23,8 @@ class BookingStatus(StrEnum):
 
 
 LIVE = text("status <> 'CANCELLED'")
+# The session took place, and its coach is paid for it.
+HELD = text("status IN ('COMPLETED', 'FINALIZED')")
 
 
 class Booking(Base):
@@ -57,6 +59,8 @@ class Booking(Base):
         Index("ix_bookings_athlete_id_created_at_id", "athlete_id", "created_at", "id"),
         Index("ix_bookings_coach_id_created_at_id", "coach_id", "created_at", "id"),
         Index("ix_bookings_created_at_id", "created_at", "id"),
+        # What payment reports look for.
+        Index("ix_bookings_held", "actual_start_time", postgresql_where=HELD),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

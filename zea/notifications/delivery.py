@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from zea.accounts.models import User
 from zea.db import connection, transaction
+from zea.notifications import attachments
 from zea.notifications.mail import Mail, Outgoing, ServerUnreachable, described, outgoing
 from zea.notifications.models import PENDING_DELIVERY, Notification
 
@@ -127,16 +128,22 @@ def _lock_if_due(db: Session, notification_id: UUID) -> Due | None:
             Notification.created_at,
             Notification.title,
             Notification.body,
-            User.name,
-            User.email,
+            func.coalesce(User.name, Notification.recipient_email).label("recipient_name"),
+            func.coalesce(User.email, Notification.recipient_email).label("recipient_email"),
+            Notification.report_id,
+            Notification.report_revision,
             Notification.delivery_attempts,
         )
-        .join(User, User.id == Notification.recipient_id)
+        .outerjoin(User, User.id == Notification.recipient_id)
         .where(Notification.id == notification_id, PENDING_DELIVERY, Notification.deliver_at <= func.clock_timestamp())
         .with_for_update(of=Notification, key_share=True, skip_locked=True)
     )
     row = connection(db).execute(statement).one_or_none()
-    return Due(Mail(*row[:-1]), row.delivery_attempts) if row else None
+    if row is None:
+        return None
+    attached = attachments.of_report(db, row.report_id, row.report_revision) if row.report_id else None
+    mail = Mail(row.id, row.created_at, row.title, row.body, row.recipient_name, row.recipient_email, attached)
+    return Due(mail, row.delivery_attempts)
 
 
 def _note_delivery(db: Session, notification_id: UUID) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from uuid import UUID
 
 from zea.config import settings
+from zea.notifications.attachments import Attachment
 
 SMTP_TIMEOUT_SECONDS = 10.0
 # Every server takes it: not all speak 8BITMIME.
@@ -33,6 +34,7 @@ class Mail:
     body: str
     recipient_name: str
     recipient_email: str
+    attachment: Attachment | None = None
 
 
 class ServerUnreachable(Exception):
@@ -69,7 +71,15 @@ def compose(mail: Mail) -> EmailMessage:
     # Keeps out-of-office answers away (RFC 3834, section 5).
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(mail.body)
+    if mail.attachment:
+        _attach(message, mail.attachment)
     return message
+
+
+def _attach(message: EmailMessage, attachment: Attachment) -> None:
+    # As bytes, whatever it is: mail's own line ends and charsets must not change a file.
+    main_type, _, subtype = attachment.media_type.partition("/")
+    message.add_attachment(attachment.content, main_type, subtype, filename=attachment.name)
 
 
 def _own_domain() -> str:

@@ -127,10 +127,13 @@ def _deadline(ctx: StepContext) -> datetime:
     return ctx.expires_at
 
 
-def notify(db: Session, *, ctx: StepContext, recipient_id: UUID, kind: str, text: Text) -> None:
-    """Write one message to one person, at most once a step; its mail is due at once."""
+def notify(db: Session, *, ctx: StepContext, kind: str, text: Text, **recipient: object) -> None:
+    """Write one message to one person, at most once a step; its mail is due at once.
+
+    ``recipient`` is a ``recipient_id`` or, without an account, a ``recipient_email``, and what is attached.
+    """
     notification = {
-        "recipient_id": recipient_id,
+        **recipient,
         "kind": kind,
         "title": text.title,
         "body": text.body,

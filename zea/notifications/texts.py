@@ -1,7 +1,7 @@
 """What zea writes to people, in Spanish and in English, with dates and times as the reader's own clock shows them."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -69,7 +69,7 @@ def booking_confirmed(reader: Reader, *, coach_name: str, starts_at: datetime, c
     if reader.language is Language.ENGLISH:
         return Text(
             f"Your session with {coach} is confirmed",
-            _letter(
+            letter(
                 f"Hi {_one_line(reader.name)},",
                 f"Your training session with {coach} is confirmed for {when}.",
                 _credits_left_in_english(credits_left),
@@ -77,7 +77,7 @@ def booking_confirmed(reader: Reader, *, coach_name: str, starts_at: datetime, c
         )
     return Text(
         f"Tu hora con {coach} está confirmada",
-        _letter(
+        letter(
             f"Hola, {_one_line(reader.name)}:",
             f"Tu entrenamiento con {coach} quedó confirmado para el {when}.",
             _credits_left_in_spanish(credits_left),
@@ -91,7 +91,7 @@ def booking_received(reader: Reader, *, athlete_name: str, starts_at: datetime, 
     if reader.language is Language.ENGLISH:
         return Text(
             f"{athlete} booked a session with you",
-            _letter(
+            letter(
                 f"Hi {_one_line(reader.name)},",
                 f"{athlete} booked your session on {when}.",
                 f"Notes from {athlete}:\n{notes}" if notes else f"{athlete} left no notes.",
@@ -99,7 +99,7 @@ def booking_received(reader: Reader, *, athlete_name: str, starts_at: datetime, 
         )
     return Text(
         f"{athlete} reservó una hora contigo",
-        _letter(
+        letter(
             f"Hola, {_one_line(reader.name)}:",
             f"{athlete} reservó tu hora del {when}.",
             f"Notas de {athlete}:\n{notes}" if notes else f"{athlete} no dejó notas.",
@@ -113,7 +113,7 @@ def profile_wanted(reader: Reader, *, until: datetime) -> Text:
     if reader.language is Language.ENGLISH:
         return Text(
             "Complete your profile to start booking",
-            _letter(
+            letter(
                 f"Hi {_one_line(reader.name)},",
                 "Welcome to zea. Before you book your first session, tell us about your sport, your goals and your"
                 " experience, so that your coach can prepare.",
@@ -122,7 +122,7 @@ def profile_wanted(reader: Reader, *, until: datetime) -> Text:
         )
     return Text(
         "Completa tu perfil para empezar a reservar",
-        _letter(
+        letter(
             f"Hola, {_one_line(reader.name)}:",
             "Te damos la bienvenida a zea. Antes de reservar tu primera hora, cuéntanos de tu deporte, tus objetivos y"
             " tu experiencia, para que tu coach pueda prepararse.",
@@ -136,7 +136,7 @@ def welcome(reader: Reader) -> Text:
     if reader.language is Language.ENGLISH:
         return Text(
             "Your profile is complete: you can book",
-            _letter(
+            letter(
                 f"Hi {_one_line(reader.name)},",
                 "Thank you for completing your profile. You can now book a session with any of our coaches.",
                 "See you in training!",
@@ -144,7 +144,7 @@ def welcome(reader: Reader) -> Text:
         )
     return Text(
         "Tu perfil está completo: ya puedes reservar",
-        _letter(
+        letter(
             f"Hola, {_one_line(reader.name)}:",
             "Gracias por completar tu perfil. Desde ahora puedes reservar una hora con cualquiera de nuestros coaches.",
             "¡Nos vemos en el entrenamiento!",
@@ -158,7 +158,7 @@ def feedback_wanted(reader: Reader, coach_name: str, began_at: datetime, until: 
     if reader.language is Language.ENGLISH:
         return Text(
             f"How was your session with {coach}?",
-            _letter(
+            letter(
                 f"Hi {_one_line(reader.name)},",
                 f"You trained with {coach} on {when}. How was it? A rating and a word or two help you both.",
                 f"You can answer until {deadline}.",
@@ -166,7 +166,7 @@ def feedback_wanted(reader: Reader, coach_name: str, began_at: datetime, until: 
         )
     return Text(
         f"¿Cómo estuvo tu hora con {coach}?",
-        _letter(
+        letter(
             f"Hola, {_one_line(reader.name)}:",
             f"Entrenaste con {coach} el {when}. ¿Cómo estuvo? Una nota y un par de palabras les sirven a los dos.",
             f"Puedes responder hasta el {deadline}.",
@@ -180,7 +180,7 @@ def feedback_reminder(reader: Reader, coach_name: str, began_at: datetime, until
     if reader.language is Language.ENGLISH:
         return Text(
             f"A reminder: your session with {coach}",
-            _letter(
+            letter(
                 f"Hi {_one_line(reader.name)},",
                 f"You have not told us yet how your session with {coach} on {when} was.",
                 f"You can still answer until {deadline}.",
@@ -188,7 +188,7 @@ def feedback_reminder(reader: Reader, coach_name: str, began_at: datetime, until
         )
     return Text(
         f"Te recordamos: tu hora con {coach}",
-        _letter(
+        letter(
             f"Hola, {_one_line(reader.name)}:",
             f"Todavía no nos cuentas cómo estuvo tu hora con {coach} del {when}.",
             f"Aún puedes responder hasta el {deadline}.",
@@ -202,7 +202,7 @@ def evaluation_wanted(reader: Reader, athlete_name: str, began_at: datetime, unt
     if reader.language is Language.ENGLISH:
         return Text(
             f"How did {athlete} do?",
-            _letter(
+            letter(
                 f"Hi {_one_line(reader.name)},",
                 f"The time of your session with {athlete} on {when} is recorded. How did {athlete} do, and what comes"
                 " next?",
@@ -211,7 +211,7 @@ def evaluation_wanted(reader: Reader, athlete_name: str, began_at: datetime, unt
         )
     return Text(
         f"¿Cómo le fue a {athlete}?",
-        _letter(
+        letter(
             f"Hola, {_one_line(reader.name)}:",
             f"Quedó registrado el tiempo de tu hora con {athlete} del {when}. ¿Cómo le fue y qué viene ahora?",
             f"Puedes enviar tu evaluación hasta el {deadline}.",
@@ -225,7 +225,7 @@ def evaluation_reminder(reader: Reader, athlete_name: str, began_at: datetime, u
     if reader.language is Language.ENGLISH:
         return Text(
             f"A reminder: your evaluation of {athlete}",
-            _letter(
+            letter(
                 f"Hi {_one_line(reader.name)},",
                 f"Your evaluation of {athlete} for the session on {when} is still missing.",
                 f"You can still send it until {deadline}.",
@@ -233,7 +233,7 @@ def evaluation_reminder(reader: Reader, athlete_name: str, began_at: datetime, u
         )
     return Text(
         f"Te recordamos: tu evaluación de {athlete}",
-        _letter(
+        letter(
             f"Hola, {_one_line(reader.name)}:",
             f"Todavía falta tu evaluación de {athlete} por la hora del {when}.",
             f"Aún puedes enviarla hasta el {deadline}.",
@@ -242,6 +242,12 @@ def evaluation_reminder(reader: Reader, athlete_name: str, began_at: datetime, u
 
 
 # Their parts
+
+
+def day(reader: Reader, on: date) -> str:
+    """A date in words."""
+    month = MONTHS[reader.language][on.month - 1]
+    return f"{on.day} {month} {on.year}" if reader.language is Language.ENGLISH else f"{on.day} de {month} de {on.year}"
 
 
 def moment(reader: Reader, at: datetime) -> str:
@@ -281,5 +287,5 @@ def _one_line(name: str) -> str:
     return " ".join(name.split())
 
 
-def _letter(*paragraphs: str) -> str:
+def letter(*paragraphs: str) -> str:
     return "\n\n".join(paragraphs)
