@@ -35,10 +35,13 @@ worker_prefetch_multiplier = 1
 # back into its queue.
 worker_soft_shutdown_timeout = 3.0
 
-# What a person waits for has a queue of its own, so that it never stands behind what nobody waits for. A slow mail
-# server holds up neither bookings nor sweeps, because the sweeper has a process to spare.
+# What a person waits for has a queue of its own, so that it never stands behind what nobody waits for. Neither a slow
+# mail server nor a report of a million sessions holds up bookings or sweeps: they have the sweeper's spare processes.
 task_default_queue = "workflows"
+# The first pattern that fits counts.
 task_routes = {
+    "payment_report.*": {"queue": "reports"},
+    "reports.*": {"queue": "sweeps"},
     "*.notify_*": {"queue": "notifications"},
     "notifications.deliver": {"queue": "mail"},
     "sweep.*": {"queue": "sweeps"},

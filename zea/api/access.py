@@ -129,6 +129,10 @@ TABLE = (
     Access("POST", "/api/me/notifications/{notification_id}/read", SIGNED_IN, THEIR_OWN),
     Access("POST", "/api/admin/users", ADMINS, EVERYBODYS),
     Access("GET", "/api/admin/users", ADMINS, EVERYBODYS),
+    Access("POST", "/api/admin/reports/payment", ADMINS, EVERYBODYS),
+    Access("GET", "/api/admin/reports", ADMINS, EVERYBODYS),
+    Access("GET", "/api/admin/reports/{report_id}.csv", ADMINS, EVERYBODYS),
+    Access("GET", "/api/admin/reports/{report_id}", ADMINS, EVERYBODYS),
     Access("GET", "/api/executions", ADMINS, EVERYBODYS),
     Access("GET", "/api/executions/active", ADMINS, EVERYBODYS),
     Access(

@@ -38,6 +38,7 @@ ROUTES = (
     "approvals",
     "credits",
     "notifications",
+    "reports",
     "executions",
     "watching",
     "interventions",

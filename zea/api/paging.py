@@ -39,7 +39,7 @@ Paging = Annotated[PageRequest, Depends()]
 
 def page(
     db: Session,
-    statement: Select[Any],
+    statement: Select[*tuple[Any, ...]],
     moment: InstrumentedAttribute[datetime],
     row_id: InstrumentedAttribute[UUID],
     wanted: PageRequest,
@@ -62,12 +62,12 @@ def page(
 
 
 def _ordered(
-    statement: Select[Any],
+    statement: Select[*tuple[Any, ...]],
     moment: InstrumentedAttribute[datetime],
     row_id: InstrumentedAttribute[UUID],
     after: Position | None,
     earliest_first: bool,
-) -> Select[Any]:
+) -> Select[*tuple[Any, ...]]:
     """The statement from the position on, its last two columns being each row's own position."""
     ascending = (moment.asc(), row_id.asc())
     statement = statement.add_columns(moment.label("page_moment"), row_id.label("page_id"))

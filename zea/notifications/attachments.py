@@ -9,7 +9,6 @@ from io import BytesIO
 from sqlalchemy.orm import Session
 
 from zea.reports import archive
-from zea.reports.periods import csv_name_of
 
 # A mail is a third larger than what is attached, and common servers take 25 MB.
 LARGEST_PLAIN = 10 * 1024 * 1024  # bytes
@@ -42,13 +41,12 @@ def form_of(csv_bytes: int, csv_compressed_bytes: int) -> Form:
 
 def of_report(db: Session, report_id: str, revision: int | None) -> Attachment | None:
     """What goes with a mail about this revision of a report."""
-    exported = archive.get_report(db, report_id, revision).revision
-    name, content = csv_name_of(report_id), archive.file_of(report_id, exported.revision)
-    match form_of(exported.csv_bytes or 0, exported.csv_compressed_bytes or 0):
+    file = archive.get_file(db, report_id, revision)
+    match form_of(file.size, file.compressed_size):
         case Form.CSV:
-            return Attachment(name, "text/csv", b"".join(content))
+            return Attachment(file.name, "text/csv", b"".join(file.content()))
         case Form.ZIP:
-            return Attachment(f"{name}.zip", "application/zip", _zipped(name, content))
+            return Attachment(f"{file.name}.zip", "application/zip", _zipped(file.name, file.content()))
     return None
 
 

@@ -73,6 +73,8 @@ def compose(mail: Mail) -> EmailMessage:
     message.set_content(mail.body)
     if mail.attachment:
         _attach(message, mail.attachment)
+        # A random one would make a second mail another one.
+        message.set_boundary(f"zea-{mail.notification_id}")
     return message
 
 

@@ -1,6 +1,7 @@
 """Reports that were made: what admins find, and their files."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Select, select
@@ -10,6 +11,7 @@ from zea.db import transaction
 from zea.errors import NotFound
 from zea.reports.csv_file import unpacked
 from zea.reports.models import PaymentReport, ReportFilePart, ReportRevision
+from zea.reports.periods import csv_name_of
 
 
 class Report(NamedTuple):
@@ -45,9 +47,35 @@ def get_report(db: Session, report_id: str, revision: int | None = None) -> Repo
     return Report(*found)
 
 
-def file_of(report_id: str, revision: int) -> Iterator[bytes]:
-    """The revision's CSV, about a megabyte at a time; no connection is held between two of them."""
-    return unpacked(_parts(report_id, revision))
+@dataclass(frozen=True, slots=True)
+class ReportFile:
+    """A revision's CSV. Sizes are in bytes."""
+
+    report_id: str
+    revision: int
+    size: int
+    compressed_size: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return csv_name_of(self.report_id)
+
+    def content(self) -> Iterator[bytes]:
+        """About a megabyte at a time; no connection is held between two of them."""
+        return unpacked(_parts(self.report_id, self.revision))
+
+
+def get_file(db: Session, report_id: str, revision: int | None = None) -> ReportFile:
+    """The file of that revision, of the current one if none is named.
+
+    Raises:
+        NotFound: there is no such report or revision, or it is only being written.
+    """
+    found = get_report(db, report_id, revision).revision
+    if found.csv_bytes is None or found.csv_compressed_bytes is None or found.csv_sha256 is None:
+        raise NotFound("The file of this revision is not written yet: try again in a moment.")
+    return ReportFile(report_id, found.revision, found.csv_bytes, found.csv_compressed_bytes, found.csv_sha256)
 
 
 def _parts(report_id: str, revision: int) -> Iterator[bytes]:

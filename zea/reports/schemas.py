@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from zea.reports.models import PaymentReport, ReportRevision
 from zea.reports.periods import csv_name_of
@@ -80,8 +80,6 @@ class ReportSummary(BaseModel):
 class ReportView(BaseModel):
     """A revision of a report. The current one is the one with the newest data, which is not always the latest saved."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     report_id: str
     revision: int
     is_current: bool
@@ -99,19 +97,21 @@ class ReportView(BaseModel):
 
     @classmethod
     def of(cls, report: PaymentReport, revision: ReportRevision) -> Self:
-        return cls(
-            report_id=report.report_id,
-            revision=revision.revision,
-            is_current=revision.revision == report.current_revision,
-            latest_revision=report.latest_revision,
-            execution_id=revision.execution_id,
-            coach_id=report.coach_id,
-            period=Period(report.start_on, report.end_on, revision.timezone),
-            summary=Summary(**revision.summary),
-            coaches=[CoachTotal(**each) for each in revision.coaches],
-            weekly_breakdown=[WeekTotal(**each) for each in revision.weekly_breakdown],
-            data_at=revision.data_at,
-            generated_at=revision.generated_at,
-            csv_name=csv_name_of(report.report_id),
-            csv_bytes=revision.csv_bytes,
+        return cls.model_validate(
+            {
+                "report_id": report.report_id,
+                "revision": revision.revision,
+                "is_current": revision.revision == report.current_revision,
+                "latest_revision": report.latest_revision,
+                "execution_id": revision.execution_id,
+                "coach_id": report.coach_id,
+                "period": Period(report.start_on, report.end_on, revision.timezone),
+                "summary": revision.summary,
+                "coaches": revision.coaches,
+                "weekly_breakdown": revision.weekly_breakdown,
+                "data_at": revision.data_at,
+                "generated_at": revision.generated_at,
+                "csv_name": csv_name_of(report.report_id),
+                "csv_bytes": revision.csv_bytes,
+            }
         )

@@ -5,17 +5,20 @@ from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import DateTime, func, insert, select, update
+from sqlalchemy import DateTime, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from zea.accounts.models import Role, User
+from zea.bookings.models import HELD, Booking
 from zea.config import settings
 from zea.context import StepContext
 from zea.db import connection
+from zea.errors import InvalidInput
 from zea.reports import lines
 from zea.reports.csv_file import Packer, render
 from zea.reports.models import PaymentReport, ReportFilePart, ReportRevision
-from zea.reports.periods import csv_name_of, report_id_of
+from zea.reports.periods import check_period, csv_name_of, report_id_of
 from zea.reports.schemas import CoachTotal, Period, Summary, WeekTotal
 
 
@@ -185,6 +188,27 @@ def export_csv(db: Session, *, fetch_id: UUID, timezone: str, report_id: str, re
         .values(csv_bytes=packer.size, csv_compressed_bytes=compressed, csv_sha256=packer.sha256)
     )
     return ExportedReport(csv_name_of(report_id), packer.size, compressed)
+
+
+# Asking for one
+
+
+def check_request(db: Session, start_date: date, end_date: date, coach_id: UUID | None) -> None:
+    """Pass for what a report can be made of.
+
+    Raises:
+        InvalidInput: the period ends before it starts or is longer than a year, or there was never such a coach.
+    """
+    check_period(start_date, end_date)
+    if coach_id is not None and not _has_coached(db, coach_id):
+        raise InvalidInput("There is no such coach: leave it out for all of them.", "coach_id")
+
+
+def _has_coached(db: Session, coach_id: UUID) -> bool:
+    """Who is no coach any more may still have to be paid."""
+    held = exists().where(Booking.coach_id == coach_id, HELD)
+    found = select(User.id).where(User.id == coach_id, (User.role == Role.COACH.value) | held)
+    return db.scalar(found) is not None
 
 
 # Their parts

@@ -25,8 +25,8 @@ WORKER = (
     *("--pool", "prefork", "-c", "2", *WORKER_FEATURES),
 )
 SWEEPER = (
-    *(*CELERY, "worker", "-Q", "sweeps,mail", "-n", "sweeper@%h"),
-    *("--pool", "prefork", "-c", "2", *WORKER_FEATURES),
+    *(*CELERY, "worker", "-Q", "sweeps,mail,reports", "-n", "sweeper@%h"),
+    *("--pool", "prefork", "-c", "3", *WORKER_FEATURES),
 )
 BEAT = (*CELERY, "beat", "--loglevel", "INFO", "--pidfile=")
 FLOWER = (*CELERY, "flower", "--address=127.0.0.1", "--persistent=True", "--state-save-interval=5000")
