@@ -7,7 +7,7 @@ people's, takes a line in EXAMPLES too, which makes a real object for it.
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from sqlalchemy import select, text
 from starlette.requests import Request
 from starlette.routing import Route
 
+from tests.held_sessions import report
 from tests.integration.conftest import Person
 from tests.integration.test_accounts_api import close_account
 from tests.requested_booking import RequestedBooking, completed_booking, confirmed_booking, failed_booking
@@ -42,6 +43,7 @@ from zea.credits.models import LedgerEntry
 from zea.db import transaction
 from zea.errors import ConfigurationError, NotFound
 from zea.notifications.models import Notification
+from zea.reports.periods import report_id_of
 
 client = ExecutionClient(registry)
 Headers = Mapping[str, str]
@@ -56,7 +58,7 @@ REASON = {"reason": "the coach asked for it"}
 class Owned:
     """A real object: the id that paths and lists name it by, and the headers of the calls of those whose it is."""
 
-    object_id: UUID
+    object_id: UUID | str
     owners: Mapping[Role, Headers]
 
 
@@ -144,6 +146,13 @@ def a_session_asked_about() -> Owned:
     return owned_by(booking, execution_id, Role.ATHLETE)
 
 
+def a_report() -> Owned:
+    """For admins alone."""
+    january = date(2026, 1, 1), date(2026, 1, 31)
+    report(*january)
+    return Owned(report_id_of(*january, coach_id=None), {})
+
+
 def an_approval() -> Owned:
     session = a_session_asked_about()
     (asked,) = client.approvals_of(session.object_id)
@@ -170,6 +179,9 @@ EXAMPLES = {
     "GET /api/me/credits": Example(a_ledger_entry),
     "GET /api/me/notifications": Example(a_notification),
     "POST /api/me/notifications/{notification_id}/read": Example(a_notification),
+    "POST /api/admin/reports/payment": Example(body={"start_date": "2026-01-01", "end_date": "2026-01-31"}),
+    "GET /api/admin/reports/{report_id}": Example(a_report),
+    "GET /api/admin/reports/{report_id}.csv": Example(a_report),
     "GET /api/executions/{execution_id}": Example(an_execution(completed_booking)),
     "GET /api/executions/{execution_id}/events": Example(an_execution(completed_booking)),
     "GET /api/executions/{execution_id}/watch": Example(an_execution(completed_booking)),

@@ -10,6 +10,7 @@ from itertools import count
 from time import perf_counter
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import httpx
 import typer
@@ -20,7 +21,7 @@ from rich.table import Table
 from workflows.engine.status import ExecutionView
 from workflows.session_completion import CompletedSession, session_completion
 from zea import clock
-from zea.cli import timeline
+from zea.cli import report, timeline
 from zea.cli.app import REFUSED
 from zea.cli.executions import client
 from zea.cli.interventions import actor
@@ -37,7 +38,9 @@ from zea.cli.people import (
     signed_in,
     stand_in,
 )
-from zea.config import connected_api
+from zea.config import connected_api, settings
+from zea.reports.periods import last_day, month_of
+from zea.reports.schemas import ReportView
 
 app = typer.Typer()
 
@@ -74,7 +77,7 @@ def demo() -> None:
 
 
 def walk(base_url: str, console: Console) -> bool:
-    """Let a new athlete be onboarded, book and be trained; whether all went as it should."""
+    """Let a new athlete be onboarded, book and be trained, and the coach be paid; whether all went as it should."""
     try:
         with ExitStack() as callers:
             Walk(base_url, console, callers).take()
@@ -117,6 +120,7 @@ class Walk:
         view = self._follow(admin, unanswered)
         check(not view.output["has_athlete_feedback"], "feedback was received that nobody gave")
         self._check_finalized(athlete, second)
+        self._report(admin, coach)
 
     def _enter(self, person: Person) -> Caller:
         return self.callers.enter_context(signed_in(self.base_url, person))
@@ -210,6 +214,24 @@ class Walk:
         view = self._follow(admin, execution_id)
         check(view.output["has_complete_feedback"], "not all of the feedback was received")
         self._check_finalized(athlete, booked)
+
+    # Paying
+
+    def _report(self, admin: Caller, coach: Caller) -> None:
+        """What is paid for the month in which both sessions were held."""
+        zone, now = ZoneInfo(settings().timezone), clock.now()
+        # One month, unless it has just turned.
+        period = {"start_date": str(month_of(now - 2 * HOUR, zone)), "end_date": str(last_day(month_of(now, zone)))}
+        began = perf_counter()
+        made = admin.post("/api/admin/reports/payment", **period)
+        check("revision" in made, f"the report is not made: {made}")
+        self._say(f"\n{admin.name} asked for the month's payment report: made in {_milliseconds_since(began)} ms.")
+        place, query = f"/api/admin/reports/{made['report_id']}", {"revision": made["revision"]}
+        shown = ReportView.model_validate(admin.get(place, **query))
+        report.show(shown, report.keep(shown.csv_name, [admin.get_file(f"{place}.csv", **query)]))
+        paid = {str(each.coach_id): each.total_minutes for each in shown.coaches}
+        check(paid.get(coach.user_id, 0) >= 150, f"the sessions of 90 and 60 minutes are not paid for: {paid}")
+        self._follow(admin, made["execution_id"])
 
     def _check_finalized(self, athlete: Caller, booked: Booked) -> None:
         status = athlete.get(f"/api/bookings/{booked.booking_id}")["status"]

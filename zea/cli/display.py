@@ -86,10 +86,10 @@ def print_page(page: ExecutionPage) -> None:
 
 def executions_table(executions: Iterable[ExecutionSummary]) -> Table:
     """One line for each execution."""
-    table = _table("Execution", "Workflow", "Status", "Step", "Done", "Subject", "Started (UTC)")
+    table = new_table("Execution", "Workflow", "Status", "Step", "Done", "Subject", "Started (UTC)")
     for each in executions:
         short_name = each.workflow_name.rsplit(".", 1)[-1]
-        _add_row(
+        add_row(
             table,
             str(each.execution_id),
             workflow_title(short_name, each.workflow_version, known=each.workflow_known),
@@ -161,10 +161,10 @@ def _until(moment: datetime, remaining_seconds: float) -> str:
 
 def approvals_table(approvals: Iterable[ApprovalView]) -> Table:
     """One line for each approval."""
-    table = _table("Approval", "Type", "Assignee", "Status", "Left", "Execution", "Subject")
+    table = new_table("Approval", "Type", "Assignee", "Status", "Left", "Execution", "Subject")
     for each in approvals:
         left = "" if each.remaining_seconds is None else str(timedelta(seconds=round(each.remaining_seconds)))
-        _add_row(
+        add_row(
             table,
             str(each.approval_id),
             each.approval_type,
@@ -212,12 +212,12 @@ def what_can_be_done(view: ExecutionView) -> str | None:
 
 def steps_table(view: ExecutionView) -> Table:
     """The steps with their status, when they began after the start, and how long they took."""
-    table = _table("Step", "Status", "Attempt", "Began", "Took")
+    table = new_table("Step", "Status", "Attempt", "Began", "Took")
     for column in table.columns[2:]:
         column.justify = "right"
     for step in view.steps:
         attempt = "" if step.status in UNTRIED else str(step.attempt)
-        _add_row(table, step.step_name, coloured(step.status), attempt, began(view, step), took(step))
+        add_row(table, step.step_name, coloured(step.status), attempt, began(view, step), took(step))
     return table
 
 
@@ -239,10 +239,10 @@ def duration(seconds: float) -> str:
 
 def events_table(events: Sequence[EventView]) -> Table:
     """What happened, in order, by whom, and what matters of it."""
-    table = _table("#", "At (UTC)", "Event", "Step", "Actor", "Details")
+    table = new_table("#", "At (UTC)", "Event", "Step", "Actor", "Details")
     for event in events:
         at = f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
-        _add_row(table, str(event.position), at, event.type, event.step or "", event.actor, details(event.data))
+        add_row(table, str(event.position), at, event.type, event.step or "", event.actor, details(event.data))
     return table
 
 
@@ -284,9 +284,9 @@ DETAILS: Final[Mapping[str, Callable[[Any], str]]] = {
 }
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
     return Table(*columns, box=None, pad_edge=False)
 
 
-def _add_row(table: Table, *cells: str | Text) -> None:
+def add_row(table: Table, *cells: str | Text) -> None:
     table.add_row(*(Text(on_one_line(cell)) if isinstance(cell, str) else cell for cell in cells))

@@ -88,6 +88,11 @@ class Caller:
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         return checked(self.http.get(path, params=query))
 
+    def get_file(self, path: str, **query: Any) -> bytes:
+        response = self.http.get(path, params=query)
+        check(response.is_success, f"{path}: {response.status_code}")
+        return response.content
+
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         return checked(self.http.post(path, json=body))
 
