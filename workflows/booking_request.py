@@ -9,6 +9,7 @@ from zea.availability import service as availability
 from zea.bookings import service as bookings
 from zea.context import Personal
 from zea.credits import service as credits
+from zea.notifications import failures
 from zea.notifications import service as notifications
 
 
@@ -41,4 +42,5 @@ booking_request = Workflow(
             step(notifications.notify_athlete),
         ),
     ],
+    on_failure=failures.tell_of_failed_booking,
 )

@@ -1,4 +1,4 @@
-"""What domain functions and the engine have in common: personal types, a step's context, how a person decided."""
+"""What domain functions and the engine have in common: personal types, a step's context, and how things came out."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,14 @@ class ApprovalOutcome(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an execution came to nothing: it failed, was refused, or was cancelled."""
+
+    kind: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Payment reports, their lines and files, and mail that carries one."""
+"""Payment reports, their lines and files, mail that carries one, and what callers of bookings were told."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +20,13 @@ def upgrade() -> None:
     _create_months()
     op.create_index("ix_bookings_held", "bookings", ["actual_start_time"], postgresql_where=HELD)
     _let_notifications_carry_reports()
+    op.create_table(
+        "booking_answers",
+        sa.Column("execution_id", sa.Uuid(), nullable=False),
+        sa.Column("was_accepted", sa.Boolean(), nullable=False),
+        _moment("created_at", server_default=sa.text("clock_timestamp()")),
+        sa.PrimaryKeyConstraint("execution_id", name=op.f("pk_booking_answers")),
+    )
 
 
 def _create_reports() -> None:
@@ -163,7 +170,7 @@ def downgrade() -> None:
     _index_origins(nulls_not_distinct=False)
     op.drop_index("ix_bookings_held", table_name="bookings")
     for table in (
-        *("payment_report_months", "payment_report_file_parts", "payment_report_lines"),
+        *("booking_answers", "payment_report_months", "payment_report_file_parts", "payment_report_lines"),
         *("payment_report_revisions", "payment_reports"),
     ):
         op.drop_table(table)

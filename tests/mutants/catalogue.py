@@ -709,7 +709,7 @@ SWEEPS = (
         "Beat's ticks expire before the next one.",
         "After an outage of the sweeper all that it missed is done at once, tick by tick.",
         "tasks/schedule.py",
-        '"options": {"expires": interval, "ignore_result": True}',
+        '"options": {"expires": seconds, "ignore_result": True}',
         '"options": {"ignore_result": True}',
         (PROTECTIONS + "TestTask::test_beats_ticks_expire_before_the_next_one",),
     ),

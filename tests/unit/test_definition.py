@@ -9,7 +9,7 @@ import pytest
 from workflows.engine.definition import Workflow, atomic, parallel, step
 from workflows.engine.nodes import Node, is_long, limit_of
 from workflows.engine.policy import STEP_TIMEOUT, Retry
-from zea.context import Personal, StepContext
+from zea.context import Failure, Personal, StepContext
 from zea.errors import DefinitionError
 
 Db = Any
@@ -221,3 +221,42 @@ def test_the_fingerprint_covers_undos_but_not_patience() -> None:
     patient = define(step(price_order, retry=Retry(attempts=9), timeout=timedelta(minutes=1)), step(ship))
     assert plain.fingerprint == patient.fingerprint
     assert plain.fingerprint != define(step(price_order), step(ship, undo=unship)).fingerprint
+
+
+class TestFailureHook:
+    """What is called when an execution has come to nothing."""
+
+    def define(self, hook: Any) -> Workflow:
+        return Workflow(name="test.TakeOrder", version=1, input=Order, flow=[step(price_order)], on_failure=hook)
+
+    def test_sees_the_input_and_the_failure(self) -> None:
+        def apologise(db: Db, *, ctx: StepContext, number: int, failure: Failure) -> None: ...
+
+        assert self.define(apologise).sources["apologise"] == {"number": "input"}
+
+    def test_does_not_see_what_steps_return(self) -> None:
+        def apologise(db: Db, *, price: int) -> None: ...
+
+        with pytest.raises(DefinitionError, match="step apologise takes price"):
+            self.define(apologise)
+
+    def test_that_returns_something_is_refused(self) -> None:
+        def apologise(db: Db, *, number: int) -> Price: ...
+
+        with pytest.raises(DefinitionError, match="apologise must return None"):
+            self.define(apologise)
+
+    def test_that_is_called_like_a_step_is_refused(self) -> None:
+        with pytest.raises(DefinitionError, match="two steps are named price_order"):
+            self.define(_named_like_a_step())
+
+    def test_may_change_without_a_new_version(self) -> None:
+        def apologise(db: Db, *, number: int) -> None: ...
+
+        assert self.define(apologise).fingerprint == define(step(price_order)).fingerprint
+
+
+def _named_like_a_step() -> Any:
+    def price_order(db: Db, *, number: int) -> None: ...
+
+    return price_order

@@ -4,9 +4,10 @@ import hashlib
 import json
 import re
 import string
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from workflows.engine.nodes import (
     CONTINUE,
@@ -23,6 +24,7 @@ from workflows.engine.nodes import (
     Unit,
     approval,
     atomic,
+    failure_hook,
     parallel,
     sleep,
     step,
@@ -42,6 +44,9 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
 class Workflow:
     """A definition. ``subject`` is a template over its public values, such as ``booking:{booking_id}``.
 
+    ``on_failure`` is called in the transaction that ends an execution as failed or cancelled: a domain function of what
+    is in the input, and of ``failure``. What it does stands; if it fails itself, that is logged, and changes nothing.
+
     Raises:
         DefinitionError: a name that nothing produces, that two parallel branches both produce, or that two steps share.
     """
@@ -51,6 +56,7 @@ class Workflow:
     input: type
     flow: Sequence[Node]
     subject: str | None = None
+    on_failure: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -62,7 +68,8 @@ class Workflow:
         _refuse_strangers(self, self.flow)
         if not self.steps:
             raise DefinitionError(f"{self}: it needs at least one step.")
-        _refuse_twins(self, (each.name for step in self.steps for each in (step, step.undo, *step.hooks) if each))
+        named = [each.name for step in self.steps for each in (step, step.undo, *step.hooks) if each]
+        _refuse_twins(self, [*named, *([self.failure_hook.name] if self.failure_hook else [])])
         _refuse_twins(self, (each.name for each in (*self.units, *self.undos.values())))
         _ = self.sources
         _refuse_unknown_values(self)
@@ -107,10 +114,18 @@ class Workflow:
         return frozenset(in_sequence | {undo.name for undo in self.undos.values()})
 
     @cached_property
+    def failure_hook(self) -> Step | None:
+        """What is called when an execution has come to nothing."""
+        return failure_hook(self.on_failure) if self.on_failure else None
+
+    @cached_property
     def sources(self) -> dict[str, dict[str, str]]:
         """For each step, where each argument comes from: the name of an earlier step, or ``input``."""
         found: dict[str, dict[str, str]] = {}
-        _resolve(self, self.flow, {field.name: INPUT for field in self.input_fields}, found)
+        given = {field.name: INPUT for field in self.input_fields}
+        _resolve(self, self.flow, given, found)
+        if hook := self.failure_hook:
+            found[hook.name] = _sources_of(self, hook, given)
         return found
 
     def step(self, name: str) -> Step:

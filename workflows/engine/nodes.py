@@ -310,6 +310,15 @@ def _requesting(name: str, request: Callable[..., Any] | None, response: type) -
     return Step(name, request, signature.takes, response, (), wants_context=signature.wants_context)
 
 
+def failure_hook(function: Callable[..., Any]) -> Step:
+    """What is called when an execution has come to nothing: a domain function that may ask for ``failure``.
+
+    Raises:
+        DefinitionError: it has another shape.
+    """
+    return _silent(_hook(signature_of(function, {"failure"}).name, function, {"failure"}))
+
+
 def _hook(name: str, function: Callable[..., Any], given: frozenset[str] | set[str] = frozenset()) -> Step:
     signature = signature_of(function, given)
     result = record_of(signature.name, signature.returned)

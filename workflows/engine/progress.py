@@ -1,19 +1,36 @@
 """Moves an execution on while its row is held: adds facts, decides what follows, and has it published after commit."""
 
+import logging
 from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
 from workflows.engine import approval_rows, dispatch, store
+from workflows.engine.binding import Binding
 from workflows.engine.canvas import canvas
 from workflows.engine.clock import Clock
 from workflows.engine.definition import Workflow
-from workflows.engine.events import ApprovalCancelled, Event, Fact, StepRetried, TimerCancelled, TimerSet
-from workflows.engine.nodes import Unit
+from workflows.engine.events import (
+    ApprovalCancelled,
+    Event,
+    ExecutionCancelled,
+    ExecutionFailed,
+    Fact,
+    StepRetried,
+    TimerCancelled,
+    TimerSet,
+)
+from workflows.engine.failures import classify
+from workflows.engine.nodes import Step, Unit
 from workflows.engine.planner import Conclusion, conclusion, next_moves
 from workflows.engine.policy import LONGEST_COUNTDOWN
 from workflows.engine.state import apply
 from workflows.engine.status import standing_of
+from zea.context import Failure
+from zea.db import connection
+from zea.errors import Cancelled
+
+log = logging.getLogger(__name__)
 
 # How long what was dispatched may take to begin before a sweep looks after it.
 PATIENCE = timedelta(seconds=5)
@@ -49,6 +66,24 @@ class Progress:
         for approval in sorted(self.state.approvals):
             self.add(ApprovalCancelled(approval))
         self.add(ending)
+        if hook := self.workflow.failure_hook:
+            self._tell(hook, ending)
+
+    def _tell(self, hook: Step, ending: Conclusion) -> None:
+        """Have a failure told. It is recorded whether or not that succeeds, unless trying again may help."""
+        failure = _failure_in(ending)
+        if failure is None:
+            return
+        binding = Binding(self._db, self.workflow, self.execution, self.state)
+        try:
+            # On the connection: a session takes a savepoint only once it is asked for something itself.
+            with connection(self._db).begin_nested():
+                binding.call(hook, 1, self.clock(), failure=failure)
+        except Exception as error:
+            problem = classify(error, lambda: binding.known_private)
+            if problem.transient:
+                raise
+            log.error("%s of %s failed: %s: %s", hook.name, self.execution.id, problem.kind, problem.message)
 
     def back_off(self, unit: Unit, retried: StepRetried) -> timedelta | None:
         """How long the unit's next message is held back; None if a timer was set instead, because that is long."""
@@ -94,6 +129,15 @@ class Progress:
         """Have ``units`` sent to Celery after commit, and held back for ``delay``."""
         drawn = canvas(self.workflow, units, self.execution.id, self.state.epoch, dispatches)
         dispatch.publish_after_commit(self._db, drawn, delay)
+
+
+def _failure_in(ending: Conclusion) -> Failure | None:
+    match ending:
+        case ExecutionFailed():
+            return Failure(ending.kind, ending.message)
+        case ExecutionCancelled():
+            return Failure(Cancelled.kind, ending.reason)
+    return None
 
 
 def queues_of(workflow: Workflow, units: tuple[Unit, ...]) -> list[str]:

@@ -27,6 +27,16 @@ LIVE = text("status <> 'CANCELLED'")
 HELD = text("status IN ('COMPLETED', 'FINALIZED')")
 
 
+class BookingAnswer(Base):
+    """What came first of a request for a booking: that its caller was told 202, or that it came to nothing."""
+
+    __tablename__ = "booking_answers"
+
+    execution_id: Mapped[UUID] = mapped_column(primary_key=True)
+    was_accepted: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
 class Booking(Base):
     """One booked training session. Its period is copied from the slot when it is made."""
 

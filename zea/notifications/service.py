@@ -41,7 +41,7 @@ def notify_coach(
     athlete_notes: str | None,
 ) -> None:
     """Tell the coach who comes when, and what the athlete wrote."""
-    readers = _readers(db, coach_id, athlete_id)
+    readers = readers_of(db, coach_id, athlete_id)
     text = texts.booking_received(
         readers[coach_id], athlete_name=readers[athlete_id].name, starts_at=starts_at, notes=athlete_notes
     )
@@ -59,7 +59,7 @@ def notify_athlete(
     credits_left: int,
 ) -> None:
     """Tell the athlete that the booking stands, and what is left to pay with."""
-    readers = _readers(db, coach_id, athlete_id)
+    readers = readers_of(db, coach_id, athlete_id)
     text = texts.booking_confirmed(
         readers[athlete_id], coach_name=readers[coach_id].name, starts_at=starts_at, credits_left=credits_left
     )
@@ -117,7 +117,7 @@ def _ask(
     began_at: datetime,
 ) -> None:
     """Ask one party to a session something about the other; the message's kind is its text's name."""
-    readers = _readers(db, recipient_id, other_id)
+    readers = readers_of(db, recipient_id, other_id)
     text = write(readers[recipient_id], readers[other_id].name, began_at, _deadline(ctx))
     notify(db, ctx=ctx, recipient_id=recipient_id, kind=write.__name__, text=text)
 
@@ -144,10 +144,10 @@ def notify(db: Session, *, ctx: StepContext, kind: str, text: Text, **recipient:
 
 
 def _reader(db: Session, user_id: UUID) -> Reader:
-    return _readers(db, user_id, user_id)[user_id]
+    return readers_of(db, user_id, user_id)[user_id]
 
 
-def _readers(db: Session, coach_id: UUID, athlete_id: UUID) -> Mapping[UUID, Reader]:
+def readers_of(db: Session, coach_id: UUID, athlete_id: UUID) -> Mapping[UUID, Reader]:
     rows = connection(db).execute(READERS, {"coach_id": coach_id, "athlete_id": athlete_id})
     return {row.id: Reader(row.name, row.locale, row.timezone) for row in rows}
 

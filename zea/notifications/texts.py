@@ -65,12 +65,12 @@ class Text:
 
 def booking_confirmed(reader: Reader, *, coach_name: str, starts_at: datetime, credits_left: int) -> Text:
     """To the athlete, whose booking stands."""
-    coach, when = _one_line(coach_name), moment(reader, starts_at)
+    coach, when = one_line(coach_name), moment(reader, starts_at)
     if reader.language is Language.ENGLISH:
         return Text(
             f"Your session with {coach} is confirmed",
             letter(
-                f"Hi {_one_line(reader.name)},",
+                f"Hi {one_line(reader.name)},",
                 f"Your training session with {coach} is confirmed for {when}.",
                 _credits_left_in_english(credits_left),
             ),
@@ -78,7 +78,7 @@ def booking_confirmed(reader: Reader, *, coach_name: str, starts_at: datetime, c
     return Text(
         f"Tu hora con {coach} está confirmada",
         letter(
-            f"Hola, {_one_line(reader.name)}:",
+            f"Hola, {one_line(reader.name)}:",
             f"Tu entrenamiento con {coach} quedó confirmado para el {when}.",
             _credits_left_in_spanish(credits_left),
         ),
@@ -87,12 +87,12 @@ def booking_confirmed(reader: Reader, *, coach_name: str, starts_at: datetime, c
 
 def booking_received(reader: Reader, *, athlete_name: str, starts_at: datetime, notes: str | None) -> Text:
     """To the coach, whose hour was booked."""
-    athlete, when, notes = _one_line(athlete_name), moment(reader, starts_at), (notes or "").strip()
+    athlete, when, notes = one_line(athlete_name), moment(reader, starts_at), (notes or "").strip()
     if reader.language is Language.ENGLISH:
         return Text(
             f"{athlete} booked a session with you",
             letter(
-                f"Hi {_one_line(reader.name)},",
+                f"Hi {one_line(reader.name)},",
                 f"{athlete} booked your session on {when}.",
                 f"Notes from {athlete}:\n{notes}" if notes else f"{athlete} left no notes.",
             ),
@@ -100,7 +100,7 @@ def booking_received(reader: Reader, *, athlete_name: str, starts_at: datetime, 
     return Text(
         f"{athlete} reservó una hora contigo",
         letter(
-            f"Hola, {_one_line(reader.name)}:",
+            f"Hola, {one_line(reader.name)}:",
             f"{athlete} reservó tu hora del {when}.",
             f"Notas de {athlete}:\n{notes}" if notes else f"{athlete} no dejó notas.",
         ),
@@ -114,7 +114,7 @@ def profile_wanted(reader: Reader, *, until: datetime) -> Text:
         return Text(
             "Complete your profile to start booking",
             letter(
-                f"Hi {_one_line(reader.name)},",
+                f"Hi {one_line(reader.name)},",
                 "Welcome to zea. Before you book your first session, tell us about your sport, your goals and your"
                 " experience, so that your coach can prepare.",
                 f"You have until {when}.",
@@ -123,7 +123,7 @@ def profile_wanted(reader: Reader, *, until: datetime) -> Text:
     return Text(
         "Completa tu perfil para empezar a reservar",
         letter(
-            f"Hola, {_one_line(reader.name)}:",
+            f"Hola, {one_line(reader.name)}:",
             "Te damos la bienvenida a zea. Antes de reservar tu primera hora, cuéntanos de tu deporte, tus objetivos y"
             " tu experiencia, para que tu coach pueda prepararse.",
             f"Tienes plazo hasta el {when}.",
@@ -137,7 +137,7 @@ def welcome(reader: Reader) -> Text:
         return Text(
             "Your profile is complete: you can book",
             letter(
-                f"Hi {_one_line(reader.name)},",
+                f"Hi {one_line(reader.name)},",
                 "Thank you for completing your profile. You can now book a session with any of our coaches.",
                 "See you in training!",
             ),
@@ -145,7 +145,7 @@ def welcome(reader: Reader) -> Text:
     return Text(
         "Tu perfil está completo: ya puedes reservar",
         letter(
-            f"Hola, {_one_line(reader.name)}:",
+            f"Hola, {one_line(reader.name)}:",
             "Gracias por completar tu perfil. Desde ahora puedes reservar una hora con cualquiera de nuestros coaches.",
             "¡Nos vemos en el entrenamiento!",
         ),
@@ -154,12 +154,12 @@ def welcome(reader: Reader) -> Text:
 
 def feedback_wanted(reader: Reader, coach_name: str, began_at: datetime, until: datetime) -> Text:
     """To the athlete, after a session."""
-    coach, when, deadline = _one_line(coach_name), moment(reader, began_at), moment(reader, until)
+    coach, when, deadline = one_line(coach_name), moment(reader, began_at), moment(reader, until)
     if reader.language is Language.ENGLISH:
         return Text(
             f"How was your session with {coach}?",
             letter(
-                f"Hi {_one_line(reader.name)},",
+                f"Hi {one_line(reader.name)},",
                 f"You trained with {coach} on {when}. How was it? A rating and a word or two help you both.",
                 f"You can answer until {deadline}.",
             ),
@@ -167,7 +167,7 @@ def feedback_wanted(reader: Reader, coach_name: str, began_at: datetime, until: 
     return Text(
         f"¿Cómo estuvo tu hora con {coach}?",
         letter(
-            f"Hola, {_one_line(reader.name)}:",
+            f"Hola, {one_line(reader.name)}:",
             f"Entrenaste con {coach} el {when}. ¿Cómo estuvo? Una nota y un par de palabras les sirven a los dos.",
             f"Puedes responder hasta el {deadline}.",
         ),
@@ -176,12 +176,12 @@ def feedback_wanted(reader: Reader, coach_name: str, began_at: datetime, until: 
 
 def feedback_reminder(reader: Reader, coach_name: str, began_at: datetime, until: datetime) -> Text:
     """To the athlete, once half of the time is over."""
-    coach, when, deadline = _one_line(coach_name), moment(reader, began_at), moment(reader, until)
+    coach, when, deadline = one_line(coach_name), moment(reader, began_at), moment(reader, until)
     if reader.language is Language.ENGLISH:
         return Text(
             f"A reminder: your session with {coach}",
             letter(
-                f"Hi {_one_line(reader.name)},",
+                f"Hi {one_line(reader.name)},",
                 f"You have not told us yet how your session with {coach} on {when} was.",
                 f"You can still answer until {deadline}.",
             ),
@@ -189,7 +189,7 @@ def feedback_reminder(reader: Reader, coach_name: str, began_at: datetime, until
     return Text(
         f"Te recordamos: tu hora con {coach}",
         letter(
-            f"Hola, {_one_line(reader.name)}:",
+            f"Hola, {one_line(reader.name)}:",
             f"Todavía no nos cuentas cómo estuvo tu hora con {coach} del {when}.",
             f"Aún puedes responder hasta el {deadline}.",
         ),
@@ -198,12 +198,12 @@ def feedback_reminder(reader: Reader, coach_name: str, began_at: datetime, until
 
 def evaluation_wanted(reader: Reader, athlete_name: str, began_at: datetime, until: datetime) -> Text:
     """To the coach, after a session."""
-    athlete, when, deadline = _one_line(athlete_name), moment(reader, began_at), moment(reader, until)
+    athlete, when, deadline = one_line(athlete_name), moment(reader, began_at), moment(reader, until)
     if reader.language is Language.ENGLISH:
         return Text(
             f"How did {athlete} do?",
             letter(
-                f"Hi {_one_line(reader.name)},",
+                f"Hi {one_line(reader.name)},",
                 f"The time of your session with {athlete} on {when} is recorded. How did {athlete} do, and what comes"
                 " next?",
                 f"You can send your evaluation until {deadline}.",
@@ -212,7 +212,7 @@ def evaluation_wanted(reader: Reader, athlete_name: str, began_at: datetime, unt
     return Text(
         f"¿Cómo le fue a {athlete}?",
         letter(
-            f"Hola, {_one_line(reader.name)}:",
+            f"Hola, {one_line(reader.name)}:",
             f"Quedó registrado el tiempo de tu hora con {athlete} del {when}. ¿Cómo le fue y qué viene ahora?",
             f"Puedes enviar tu evaluación hasta el {deadline}.",
         ),
@@ -221,12 +221,12 @@ def evaluation_wanted(reader: Reader, athlete_name: str, began_at: datetime, unt
 
 def evaluation_reminder(reader: Reader, athlete_name: str, began_at: datetime, until: datetime) -> Text:
     """To the coach, once half of the time is over."""
-    athlete, when, deadline = _one_line(athlete_name), moment(reader, began_at), moment(reader, until)
+    athlete, when, deadline = one_line(athlete_name), moment(reader, began_at), moment(reader, until)
     if reader.language is Language.ENGLISH:
         return Text(
             f"A reminder: your evaluation of {athlete}",
             letter(
-                f"Hi {_one_line(reader.name)},",
+                f"Hi {one_line(reader.name)},",
                 f"Your evaluation of {athlete} for the session on {when} is still missing.",
                 f"You can still send it until {deadline}.",
             ),
@@ -234,7 +234,7 @@ def evaluation_reminder(reader: Reader, athlete_name: str, began_at: datetime, u
     return Text(
         f"Te recordamos: tu evaluación de {athlete}",
         letter(
-            f"Hola, {_one_line(reader.name)}:",
+            f"Hola, {one_line(reader.name)}:",
             f"Todavía falta tu evaluación de {athlete} por la hora del {when}.",
             f"Aún puedes enviarla hasta el {deadline}.",
         ),
@@ -282,7 +282,7 @@ def _credits_left_in_english(credits_left: int) -> str:
     return f"You have {credits_left} credits left."
 
 
-def _one_line(name: str) -> str:
+def one_line(name: str) -> str:
     """A name fit for a title, which becomes a mail's subject: line breaks in it would be headers of their own."""
     return " ".join(name.split())
 

@@ -15,9 +15,10 @@ from zea import errors
 from zea.accounts import service as accounts
 from zea.api import routing
 from zea.api.deps import IdempotencyKey, Identity
-from zea.api.executions import PreferredWait, Waiting, accepted, client
+from zea.api.executions import LONGEST_WAIT, PreferredWait, Waiting, accepted, client
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.schemas import AwareDatetime, Request
+from zea.bookings import answers
 from zea.bookings.models import BookingStatus
 from zea.db import new_id, transaction
 
@@ -64,7 +65,11 @@ async def request_booking(
     """Book an hour with a coach; one credit is taken when it is confirmed."""
     with waiting.expecting(new_id()) as waiter:
         waiter.follow(await run_in_threadpool(_begin, booking, athlete, key, waiter.execution_id))
-        return _answer(await waiter.until(_is_decided, wait))
+        standing = await waiter.until(_is_decided, wait)
+        if not _is_decided(standing) and not await run_in_threadpool(_accept, waiter.execution_id):
+            # It has come to nothing at this moment: the caller is told why, and not to wait.
+            standing = await waiter.until(_is_decided, LONGEST_WAIT)
+        return _answer(standing)
 
 
 def _begin(booking: NewBooking, athlete: Identity, key: str | None, execution_id: UUID) -> UUID:
@@ -78,6 +83,12 @@ def _begin(booking: NewBooking, athlete: Identity, key: str | None, execution_id
         if known_id == execution_id:
             client.start(booking_request, inputs, actor=caller, execution_id=execution_id, db=db)
     return known_id
+
+
+def _accept(execution_id: UUID) -> bool:
+    """Keep that the caller is told to wait, so that the athlete hears of it if it comes to nothing."""
+    with transaction() as db:
+        return answers.accept(db, execution_id)
 
 
 def _is_decided(standing: Standing) -> bool:
