@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     coach_evaluation_timeout: Interval = timedelta(days=7)
     sweep_interval: Interval = timedelta(seconds=5)
     booking_wait: Duration = timedelta(seconds=5)
+    cancellation_refund_window: Duration = timedelta(hours=24)
     auth_rate: int = Field(default=10, ge=1, description="failed logins per minute, per address and email")
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=1, le=65535)

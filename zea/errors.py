@@ -13,6 +13,8 @@
     ├── Conflict                    the request collides with what is already true
     │   ├── EmailTaken
     │   ├── SlotOverlap
+    │   ├── BookingBegun            too late to cancel or move a booking
+    │   ├── BookingNotBegun         too early to say that somebody did not come
     │   ├── IdempotencyKeyReused
     │   ├── NotPossible             what is asked for does not fit how the execution stands
     │   ├── Cancelled               somebody ended the execution before it was done
@@ -136,6 +138,18 @@ class SlotOverlap(Conflict):
     kind = "slot_overlap"
 
 
+class BookingBegun(Conflict):
+    """The training session has begun: it can be completed or marked as missed, but not cancelled or moved any more."""
+
+    kind = "booking_begun"
+
+
+class BookingNotBegun(Conflict):
+    """The training session has not begun yet: cancel or reschedule it, or say afterwards that nobody came."""
+
+    kind = "booking_not_begun"
+
+
 class IdempotencyKeyReused(Conflict):
     """This Idempotency-Key was used with another request: use a new key for a new request."""
 
@@ -191,7 +205,7 @@ class OverlappingBooking(Refusal):
 
 
 class BookingNotConfirmed(Refusal):
-    """Only a confirmed booking can be completed: this one is not, or not any more."""
+    """Only a confirmed booking can be completed, cancelled, moved or missed: this one is not, or not any more."""
 
     kind = "booking_not_confirmed"
 

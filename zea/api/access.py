@@ -105,6 +105,9 @@ TABLE = (
     Access("GET", "/api/bookings", SIGNED_IN, THE_PARTIES),
     Access("GET", "/api/bookings/{booking_id}", SIGNED_IN, THE_PARTIES),
     Access("POST", "/api/bookings/{booking_id}/complete", COACHES_AND_ADMINS, THE_PARTIES),
+    Access("POST", "/api/bookings/{booking_id}/cancel", SIGNED_IN, THE_PARTIES),
+    Access("POST", "/api/bookings/{booking_id}/reschedule", SIGNED_IN, THE_PARTIES),
+    Access("POST", "/api/bookings/{booking_id}/no-show", COACHES_AND_ADMINS, THE_PARTIES),
     Access(
         "POST",
         "/api/feedback/submit",

@@ -33,6 +33,7 @@ ROUTES = (
     "athletes",
     "coaches",
     "bookings",
+    "booking_changes",
     "session_completions",
     "feedback",
     "approvals",

@@ -66,6 +66,10 @@ class Booking(Base):
             name="completed_has_time",
         ),
         CheckConstraint("(status = 'FINALIZED') = (finalized_at IS NOT NULL)", name="finalized_has_moment"),
+        CheckConstraint(
+            "(status = 'CANCELLED') = (cancelled_at IS NOT NULL) AND (cancelled_at IS NULL) = (cancelled_by IS NULL)",
+            name="cancelled_has_moment",
+        ),
         Index("ix_bookings_athlete_id_created_at_id", "athlete_id", "created_at", "id"),
         Index("ix_bookings_coach_id_created_at_id", "coach_id", "created_at", "id"),
         Index("ix_bookings_created_at_id", "created_at", "id"),
@@ -86,5 +90,8 @@ class Booking(Base):
     actual_end_time: Mapped[datetime | None]
     actual_duration_minutes: Mapped[int | None]
     finalized_at: Mapped[datetime | None]
+    cancelled_at: Mapped[datetime | None]
+    cancelled_by: Mapped[str | None] = mapped_column(Text)
+    cancellation_reason: Mapped[str | None] = mapped_column(Text)
     execution_id: Mapped[UUID]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

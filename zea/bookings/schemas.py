@@ -31,3 +31,9 @@ class BookingView(BaseModel):
     @classmethod
     def of(cls, booking: Booking) -> Self:
         return cls.model_validate(booking)
+
+
+class CancelledBooking(BookingView):
+    """A booking that was cancelled, and whether its credit was given back."""
+
+    refunded: bool

@@ -35,19 +35,19 @@ REFUSED_BY: dict[str | None, type[Refusal]] = {
     "uq_bookings_live_slot": SlotUnavailable,
 }
 
+NO_SLOT = "The coach offers no slot at that time: choose one of the coach's open slots."
+
 # Booking is the hot path: its statements are built once, and run on the connection, beside the unit of work.
-LOCK_SLOT = (
-    select(
-        Slot.id,
-        Slot.starts_at,
-        Slot.ends_at,
-        Slot.status,
-        (User.is_active & (User.role == Role.COACH.value)).label("coach_is_active"),
-    )
-    .join(User, User.id == Slot.coach_id)
-    .where(Slot.coach_id == bindparam("coach_id"), Slot.starts_at == bindparam("slot_datetime"))
-    .with_for_update(of=Slot, key_share=True)
-)
+SLOTS = select(
+    Slot.id,
+    Slot.starts_at,
+    Slot.ends_at,
+    Slot.status,
+    (User.is_active & (User.role == Role.COACH.value)).label("coach_is_active"),
+).join(User, User.id == Slot.coach_id)
+LOCK_SLOT = SLOTS.where(
+    Slot.coach_id == bindparam("coach_id"), Slot.starts_at == bindparam("slot_datetime")
+).with_for_update(of=Slot, key_share=True)
 
 _asked_period = func.tstzrange(bindparam("starts_at", type_=MOMENT), bindparam("ends_at", type_=MOMENT))
 _athlete_is_busy = (
@@ -118,13 +118,14 @@ def validate_slot(db: Session, *, ctx: StepContext, coach_id: UUID, slot_datetim
     """
     slot = connection(db).execute(LOCK_SLOT, {"coach_id": coach_id, "slot_datetime": slot_datetime}).one_or_none()
     if slot is None:
-        raise SlotUnavailable("The coach offers no slot at that time: choose one of the coach's open slots.")
-    if obstacle := _obstacle(slot, ctx.now):
-        raise SlotUnavailable(obstacle)
+        raise SlotUnavailable(NO_SLOT)
+    if found := obstacle(slot, ctx.now):
+        raise SlotUnavailable(found)
     return ValidatedSlot(slot.id, slot.starts_at, slot.ends_at)
 
 
-def _obstacle(slot: Row[UUID, datetime, datetime, str, bool], now: datetime) -> str | None:
+def obstacle(slot: Row[UUID, datetime, datetime, str, bool], now: datetime) -> str | None:
+    """Why a slot that is held cannot be booked; None if it can."""
     if not slot.coach_is_active:
         return "This coach takes no bookings any more: choose another coach."
     if slot.starts_at <= now:
@@ -216,6 +217,17 @@ def get_booking(db: Session, booking_id: UUID, viewer_id: UUID, role: Role) -> B
     if booking is None:
         raise NotFound("There is no such booking, or none that you may see.")
     return booking
+
+
+def hold_booking(db: Session, booking_id: UUID, viewer_id: UUID, role: Role) -> Booking:
+    """The booking as it is now, which nobody else changes until the transaction ends.
+
+    Raises:
+        NotFound: there is none, or the viewer is no party to it.
+    """
+    get_booking(db, booking_id, viewer_id, role)
+    held = select(Booking).where(Booking.id == booking_id).with_for_update(key_share=True)
+    return db.scalars(held, execution_options={"populate_existing": True}).one()
 
 
 def trains(db: Session, coach_id: UUID, athlete_id: UUID) -> bool:

@@ -106,7 +106,17 @@ def debit_credit(db: Session, *, ctx: StepContext, athlete_id: UUID, booking_id:
     return DebitedCredit(left)
 
 
+def refund_credit(db: Session, *, athlete_id: UUID, booking_id: UUID, actor: str) -> None:
+    """Give back what the booking cost. Its caller holds the booking, so that it is given back once."""
+    _change_balance(db, athlete_id, EntryKind.REFUND, PRICE, "booking cancelled", actor, booking_id)
+
+
 # Accounts
+
+
+def hold_account(db: Session, athlete_id: UUID) -> None:
+    """Let nobody else book, move or pay for anything of the athlete's until the end of the transaction."""
+    connection(db).execute(LOCK_ACCOUNT, {"athlete_id": athlete_id})
 
 
 def grant(db: Session, *, athlete_id: UUID, amount: int, reason: str, actor: str) -> int:

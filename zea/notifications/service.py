@@ -132,13 +132,18 @@ def notify(db: Session, *, ctx: StepContext, kind: str, text: Text, **recipient:
 
     ``recipient`` is a ``recipient_id`` or, without an account, a ``recipient_email``, and what is attached.
     """
+    write(db, execution_id=ctx.execution_id, step=ctx.step, kind=kind, text=text, **recipient)
+
+
+def write(db: Session, *, execution_id: UUID, step: str, kind: str, text: Text, **recipient: object) -> None:
+    """Write one message to one person, at most once for each origin, which an execution and a step's name are."""
     notification = {
         **recipient,
         "kind": kind,
         "title": text.title,
         "body": text.body,
-        "execution_id": ctx.execution_id,
-        "step": ctx.step,
+        "execution_id": execution_id,
+        "step": step,
     }
     connection(db).execute(INSERT, notification)
 
