@@ -13,6 +13,7 @@ from zea import clock
 from zea.availability import service as availability
 from zea.availability.service import Period
 from zea.bookings import service as bookings
+from zea.bookings.models import BookingStatus
 from zea.context import StepContext
 from zea.credits import service as credits
 from zea.db import new_id, transaction
@@ -22,6 +23,10 @@ Answer = TypeVar("Answer")
 HOUR = timedelta(hours=1)
 # A round hour of tomorrow, so that moments survive the way to the database and back.
 TOMORROW = (clock.now() + timedelta(days=1)).replace(minute=0, second=0, microsecond=0)
+
+
+# What a cancelled booking has, without the rules of cancelling.
+CANCELLED = {"status": BookingStatus.CANCELLED.value, "cancelled_at": TOMORROW, "cancelled_by": "test"}
 
 
 def at(hours: float) -> datetime:

@@ -25,9 +25,10 @@ SLOT = """
     VALUES (:id, :coach, :begins, :ends, 'booked')"""
 BOOKING = """
     INSERT INTO bookings (id, athlete_id, coach_id, slot_id, starts_at, ends_at, status, confirmed_at, execution_id,
-        actual_start_time, actual_end_time, actual_duration_minutes, finalized_at)
+        actual_start_time, actual_end_time, actual_duration_minutes, finalized_at, cancelled_at, cancelled_by)
     VALUES (:id, :athlete, :coach, :id, :begins, :ends, :status, now(), :id, :begins, :ends, :minutes,
-        CASE WHEN :status = 'FINALIZED' THEN now() END)"""
+        CASE WHEN :status = 'FINALIZED' THEN now() END,
+        CASE WHEN :status = 'CANCELLED' THEN now() END, CASE WHEN :status = 'CANCELLED' THEN 'test' END)"""
 
 
 def person(role: str, name: str) -> UUID:

@@ -38,6 +38,8 @@ from zea.api.access import ADMINS, ANYONE, EVERY_ROLE, EVERYBODYS, SIGNED_IN, TA
 from zea.api.app import ROUTES, create_app
 from zea.api.gate import behind_the_gate
 from zea.api.routing import RepeatedRoute, router
+from zea.availability import service as availability
+from zea.availability.service import Period
 from zea.bookings.models import Booking
 from zea.credits.models import LedgerEntry
 from zea.db import transaction
@@ -50,6 +52,7 @@ Headers = Mapping[str, str]
 NOWHERE = UUID("01890000-0000-7000-8000-000000000001")
 PLACEHOLDER = re.compile(r"\{\w+\}")
 # In an example's body: the id of its object.
+ANOTHER_TIME = (clock.now() + timedelta(days=30)).replace(microsecond=0)
 THE_OBJECT = "{object_id}"
 REASON = {"reason": "the coach asked for it"}
 
@@ -125,6 +128,15 @@ def an_athlete_with_a_profile() -> Owned:
     return owned_by(booking, booking.athlete_id)
 
 
+def a_booking_with_room_beside_it() -> Owned:
+    """Its coach offers another hour, too."""
+    booking = a_booking()
+    with transaction() as db:
+        coach_id = db.scalars(select(Booking.coach_id).where(Booking.id == booking.object_id)).one()
+        availability.add_slots(db, coach_id, [Period(ANOTHER_TIME, ANOTHER_TIME + timedelta(hours=1))])
+    return booking
+
+
 def a_booking_of_today() -> Owned:
     """One that can be completed, by its coach."""
     booking = confirmed_booking()
@@ -160,6 +172,7 @@ def an_approval() -> Owned:
 
 
 SESSION = (clock.now() - timedelta(hours=2), clock.now() - timedelta(hours=1))
+MOVED = {"slot_datetime": ANOTHER_TIME.isoformat()}
 TIMES = dict(zip(("actual_start_time", "actual_end_time"), (each.isoformat() for each in SESSION), strict=True))
 ANSWER = {"data": {"rating": 5, "objectives_met": True}}
 EXAMPLES = {
@@ -171,7 +184,7 @@ EXAMPLES = {
     "GET /api/athletes/{athlete_id}/profile": Example(an_athlete_with_a_profile),
     "POST /api/bookings/{booking_id}/complete": Example(a_booking_of_today, TIMES),
     "POST /api/bookings/{booking_id}/cancel": Example(a_booking, {}),
-    "POST /api/bookings/{booking_id}/reschedule": Example(a_booking, {"slot_datetime": "2030-01-01T09:00:00Z"}),
+    "POST /api/bookings/{booking_id}/reschedule": Example(a_booking_with_room_beside_it, MOVED),
     "POST /api/bookings/{booking_id}/no-show": Example(a_booking_of_today),
     "POST /api/feedback/submit": Example(a_session_asked_about, {"execution_id": THE_OBJECT, **ANSWER["data"]}),
     "GET /api/bookings/{booking_id}/feedback": Example(a_booking),

@@ -299,6 +299,23 @@ def test_cancelled_by_everybody_at_once_it_is_refunded_once(
     assert_slots_are_what_bookings_say()
 
 
+def test_moved_and_booked_at_once_an_athlete_is_in_one_place(
+    athlete: Person, coach: Person, make_person: Callable[[Role], Person], database: str
+) -> None:
+    """Both changes would be seen by the exclusion constraint alone, and would wait for each other there."""
+    other_coach = make_person(Role.COACH)
+    grant(athlete.user_id, 100)
+    for number in range(50):
+        hour = 30 + 3 * number
+        offer(coach.user_id, hour, hour + 1.5)
+        offer(other_coach.user_id, hour + 1)
+        held = booked(athlete.user_id, coach.user_id, hour)
+        moved, made = at_once([moving(held, athlete, hour + 1.5), booking(athlete, other_coach, hour + 1)])
+        assert [moved, made].count(OverlappingBooking) == 1
+    assert_ledgers_agree()
+    assert_slots_are_what_bookings_say()
+
+
 def test_racing_for_one_slot_there_is_one_live_booking(
     athlete: Person, coach: Person, make_person: Callable[[Role], Person], database: str
 ) -> None:

@@ -12,13 +12,13 @@ from sqlalchemy import event, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tests.booking_desk import at, at_once, book, booked, context, grant, offer
+from tests.booking_desk import CANCELLED, at, at_once, book, booked, context, grant, offer
 from tests.integration.conftest import Person
 from tests.waiting import wait_until
 from zea.accounts.models import Role, User
 from zea.availability.models import Slot
 from zea.bookings import service
-from zea.bookings.models import Booking, BookingStatus
+from zea.bookings.models import Booking
 from zea.credits import service as credits
 from zea.credits.models import LedgerEntry
 from zea.db import engine, new_id, transaction, violated_constraint
@@ -182,7 +182,7 @@ def test_a_cancelled_booking_leaves_its_time_free(payer: Person, coach: Person, 
     offer(other, 1)
     booked(payer.user_id, coach.user_id, 1)
     with transaction() as db:
-        db.execute(update(Booking).values(status=BookingStatus.CANCELLED.value))
+        db.execute(update(Booking).values(CANCELLED))
     assert booked(payer.user_id, other, 1)
 
 
@@ -318,7 +318,7 @@ def test_bookings_are_filtered_by_status_and_start_newest_first(
     offer(coach.user_id, 1, 2, 3)
     first, second, third = (str(booked(payer.user_id, coach.user_id, start)) for start in (2, 1, 3))
     with transaction() as db:
-        db.execute(update(Booking).where(Booking.id == UUID(third)).values(status=BookingStatus.CANCELLED.value))
+        db.execute(update(Booking).where(Booking.id == UUID(third)).values(CANCELLED))
 
     def listed(**query: str) -> list[str]:
         answer = api.get("/api/bookings", params=query, headers=payer.headers).json()

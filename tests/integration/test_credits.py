@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Delete, Update, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tests.booking_desk import at, at_once, context, grant, offer
+from tests.booking_desk import CANCELLED, at, at_once, context, grant, offer
 from tests.integration.conftest import Person
 from zea.accounts.models import User
 from zea.availability.models import Slot
-from zea.bookings.models import Booking, BookingStatus
+from zea.bookings.models import Booking
 from zea.credits import service
 from zea.credits.models import CreditAccount, LedgerEntry
 from zea.db import new_id, transaction, violated_constraint
@@ -58,7 +58,7 @@ class Desk:
                     slot_id=self.slot_id,
                     starts_at=at(1),
                     ends_at=at(2),
-                    status=BookingStatus.CANCELLED.value,
+                    **CANCELLED,
                     execution_id=new_id(),
                 )
                 .returning(Booking.id)

@@ -288,5 +288,5 @@ class TestReaders:
             db.execute(text(booking), {"coach": coach.user_id, "athlete": ana.user_id})
         assert api.get(path, headers=coach.headers).json() == PROFILE
         with transaction() as db:
-            db.execute(text("UPDATE bookings SET status = 'CANCELLED'"))
+            db.execute(text("UPDATE bookings SET status = 'CANCELLED', cancelled_at = now(), cancelled_by = 'test'"))
         assert api.get(path, headers=coach.headers).status_code == 404

@@ -48,7 +48,6 @@ def cancel(db: Session, booking_id: UUID, by: User, reason: str | None = None) -
         BookingBegun: it has begun.
     """
     booking, now = _held_before_start(db, booking_id, by)
-    _hold_slots(db, booking.slot_id)
     refunded = is_refunded(booking.starts_at - now, by_athlete=by.id == booking.athlete_id)
     booking.status = BookingStatus.CANCELLED
     booking.cancelled_at, booking.cancelled_by, booking.cancellation_reason = now, f"user:{by.id}", reason
