@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,11 +14,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.booking_desk import at, at_once, book, booked, grant, offer
-from tests.integration.conftest import Person
+from tests.integration.conftest import Person, wait_for_a_lock_to_be_wanted
 from zea import config
 from zea.accounts import service as accounts
 from zea.accounts.models import Role
 from zea.bookings import changes
+from zea.credits import service as credits
 from zea.db import transaction
 from zea.errors import BookingNotConfirmed, OverlappingBooking, SlotUnavailable
 
@@ -314,6 +316,19 @@ def test_moved_and_booked_at_once_an_athlete_is_in_one_place(
         assert [moved, made].count(OverlappingBooking) == 1
     assert_ledgers_agree()
     assert_slots_are_what_bookings_say()
+
+
+def test_moving_waits_for_whoever_books_for_the_same_athlete(athlete: Person, coach: Person, database: str) -> None:
+    """By the row of the athlete's account, as booking does: in the constraint both could wait for each other."""
+    grant(athlete.user_id, 1)
+    offer(coach.user_id, 30, 31)
+    held = booked(athlete.user_id, coach.user_id, 30)
+    with ThreadPoolExecutor(1) as threads:
+        with transaction() as db:
+            credits.hold_account(db, athlete.user_id)
+            moving_it = threads.submit(at_once, [moving(held, athlete, 31)])
+            wait_for_a_lock_to_be_wanted(database)
+        assert moving_it.result(10) == [at(31)]
 
 
 def test_racing_for_one_slot_there_is_one_live_booking(
