@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from zea import clock
 from zea.availability import service as availability
-from zea.availability.service import Period
+from zea.availability.periods import Period
 from zea.bookings import service as bookings
 from zea.bookings.models import BookingStatus
 from zea.context import StepContext

@@ -13,6 +13,7 @@
     ├── Conflict                    the request collides with what is already true
     │   ├── EmailTaken
     │   ├── SlotOverlap
+    │   ├── SlotBooked
     │   ├── BookingBegun            too late to cancel or move a booking
     │   ├── BookingNotBegun         too early to say that somebody did not come
     │   ├── IdempotencyKeyReused
@@ -136,6 +137,12 @@ class SlotOverlap(Conflict):
     """A slot of this coach overlaps another one: change its times, or remove the other slot first."""
 
     kind = "slot_overlap"
+
+
+class SlotBooked(Conflict):
+    """This slot is booked: cancel or reschedule its booking first."""
+
+    kind = "slot_booked"
 
 
 class BookingBegun(Conflict):

@@ -39,7 +39,7 @@ from zea.api.app import ROUTES, create_app
 from zea.api.gate import behind_the_gate
 from zea.api.routing import RepeatedRoute, router
 from zea.availability import service as availability
-from zea.availability.service import Period
+from zea.availability.periods import Period
 from zea.bookings.models import Booking
 from zea.credits.models import LedgerEntry
 from zea.db import transaction
@@ -86,6 +86,16 @@ def an_athlete() -> Owned:
 def a_coach_with_a_slot() -> Owned:
     booking = confirmed_booking()
     return owned_by(booking, booking.coach_id, Role.COACH)
+
+
+def a_slot() -> Owned:
+    """Open, of the coach of a booking."""
+    booking = confirmed_booking()
+    with transaction() as db:
+        (slot,) = availability.add_slots(
+            db, booking.coach_id, [Period(ANOTHER_TIME, ANOTHER_TIME + timedelta(hours=1))]
+        )
+        return owned_by(booking, slot.id, Role.COACH)
 
 
 def a_booking() -> Owned:
@@ -178,6 +188,7 @@ ANSWER = {"data": {"rating": 5, "objectives_met": True}}
 EXAMPLES = {
     "GET /api/me": Example(an_athlete),
     "GET /api/coaches/{coach_id}/slots": Example(a_coach_with_a_slot),
+    "DELETE /api/coaches/me/slots/{slot_id}": Example(a_slot),
     "POST /api/bookings": Example(body={"coach_id": str(NOWHERE), "slot_datetime": "2030-01-01T09:00:00Z"}),
     "GET /api/bookings": Example(a_booking),
     "GET /api/bookings/{booking_id}": Example(a_booking),

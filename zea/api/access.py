@@ -94,6 +94,7 @@ TABLE = (
     Access("GET", "/api/coaches", SIGNED_IN, EVERYBODYS, "names and time zones only"),
     Access("GET", "/api/coaches/{coach_id}/slots", SIGNED_IN, EVERYBODYS, "not who booked them"),
     Access("POST", "/api/coaches/me/slots", COACHES, THEIR_OWN),
+    Access("DELETE", "/api/coaches/me/slots/{slot_id}", COACHES, THEIR_OWN, "while nobody has booked it"),
     Access(
         "POST",
         "/api/bookings",

@@ -12,10 +12,14 @@ from zea.db import Base, new_id
 
 
 class SlotStatus(StrEnum):
-    """Whether a slot can still be booked."""
+    """Whether a slot can still be booked. One that was withdrawn stays because bookings that were cancelled name it."""
 
     OPEN = "open"
     BOOKED = "booked"
+    WITHDRAWN = "withdrawn"
+
+
+OFFERED = text("status <> 'withdrawn'")
 
 
 class Slot(Base):
@@ -28,12 +32,13 @@ class Slot(Base):
             ("coach_id", "="),
             (text("tstzrange(starts_at, ends_at)"), "&&"),
             using="gist",
+            where=OFFERED,
             name="ex_slots_no_overlap",
         ),
         # A booking names its slot by coach and start.
-        Index("uq_slots_coach_id_starts_at", "coach_id", "starts_at", unique=True),
+        Index("uq_slots_coach_id_starts_at", "coach_id", "starts_at", unique=True, postgresql_where=OFFERED),
         CheckConstraint("ends_at > starts_at", name="ends_after_start"),
-        CheckConstraint("status IN ('open', 'booked')", name="status"),
+        CheckConstraint("status IN ('open', 'booked', 'withdrawn')", name="status"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

@@ -1,20 +1,25 @@
 """Availability: the hours that coaches offer, and which of them are still free."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import DateTime, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from zea.accounts.models import Role, User
-from zea.availability.models import Slot, SlotStatus
+from zea.availability.models import OFFERED, Slot, SlotStatus
+from zea.availability.periods import Period
+from zea.availability.weekly import WeeklyHours, periods
 from zea.db import connection, violated_constraint
-from zea.errors import InvalidInput, NotFound, SlotOverlap, SlotUnavailable
+from zea.errors import InvalidInput, NotFound, SlotBooked, SlotOverlap, SlotUnavailable
 
 MAXIMUM_SLOTS = 200
+MAXIMUM_WEEKLY = 1000
 MAXIMUM_LENGTH = timedelta(hours=12)
 # Keeps a mistyped year out, and every moment inside what both PostgreSQL and Python can hold.
 HORIZON = timedelta(days=5 * 366)
@@ -27,14 +32,6 @@ RESERVE = (
     .where(Slot.id == bindparam("slot_id"), Slot.status == SlotStatus.OPEN.value)
     .values(status=SlotStatus.BOOKED.value)
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """A half-open stretch of time: ``starts_at`` belongs to it, ``ends_at`` does not."""
-
-    starts_at: datetime
-    ends_at: datetime
 
 
 # Steps
@@ -74,24 +71,73 @@ def require_coach(db: Session, coach_id: UUID) -> None:
 def slots(db: Session, coach_id: UUID, from_at: datetime | None, to_at: datetime | None) -> Select[Slot]:
     """The coach's slots that start in ``[from_at, to_at)``; from now on, and without an end, unless said."""
     begin = from_at or _now(db)
-    found = select(Slot).where(Slot.coach_id == coach_id, Slot.starts_at >= begin)
+    found = select(Slot).where(Slot.coach_id == coach_id, OFFERED, Slot.starts_at >= begin)
     return found if to_at is None else found.where(Slot.starts_at < to_at)
 
 
-def add_slots(db: Session, coach_id: UUID, periods: Sequence[Period]) -> list[Slot]:
+def add_slots(db: Session, coach_id: UUID, offered: Sequence[Period]) -> list[Slot]:
     """Offer all of these hours, or none of them; earliest first.
 
     Raises:
         InvalidInput: there are none or too many, or one is over, empty, too long or too far away.
         SlotOverlap: one overlaps another one, offered now or before.
     """
-    if not 1 <= len(periods) <= MAXIMUM_SLOTS:
+    if not 1 <= len(offered) <= MAXIMUM_SLOTS:
         raise InvalidInput(f"Offer between 1 and {MAXIMUM_SLOTS} slots at a time.", field="slots")
     _hold_calendar(db, coach_id)
     now = _now(db)
-    for position, period in enumerate(periods):
+    for position, period in enumerate(offered):
         _check(period, now, field=f"slots.{position}")
-    return sorted(_insert(db, coach_id, periods), key=lambda slot: slot.starts_at)
+    return sorted(_insert(db, coach_id, offered), key=lambda slot: slot.starts_at)
+
+
+def add_weekly_slots(db: Session, coach_id: UUID, hours: WeeklyHours) -> list[Slot]:
+    """Offer all slots of a weekly rule on the coach's own clock, or none of them; earliest first.
+
+    What has begun already is left out.
+
+    Raises:
+        InvalidInput: the rule cannot be, or offers nothing, or too much.
+        SlotOverlap: one overlaps another one, offered before.
+    """
+    zone = ZoneInfo(_hold_calendar(db, coach_id).timezone)
+    now = _now(db)
+    _check_rule(hours, now)
+    begins_on = max(hours.first_on, now.astimezone(zone).date())
+    found = periods(replace(hours, first_on=begins_on), zone)
+    offered = list(islice((each for each in found if each.starts_at > now), MAXIMUM_WEEKLY + 1))
+    if not offered:
+        raise InvalidInput(
+            "These hours offer no slot from now on: check the weekday, the dates and slot_minutes.", "weekly"
+        )
+    if len(offered) > MAXIMUM_WEEKLY:
+        raise InvalidInput(f"They offer more than {MAXIMUM_WEEKLY:,} slots: let them end earlier.", "weekly.until")
+    return sorted(_insert(db, coach_id, offered), key=lambda slot: slot.starts_at)
+
+
+def withdraw_slot(db: Session, coach_id: UUID, slot_id: UUID) -> None:
+    """Offer an open slot no longer.
+
+    Raises:
+        NotFound: the coach has no such slot.
+        SlotBooked: it is booked.
+    """
+    mine = (Slot.id == slot_id, Slot.coach_id == coach_id, OFFERED)
+    status = db.scalar(select(Slot.status).where(*mine).with_for_update(key_share=True))
+    if status is None:
+        raise NotFound("You have no such slot.")
+    if status == SlotStatus.BOOKED:
+        raise SlotBooked
+    connection(db).execute(update(Slot).where(Slot.id == slot_id).values(status=SlotStatus.WITHDRAWN.value))
+
+
+def _check_rule(hours: WeeklyHours, now: datetime) -> None:
+    if hours.end <= hours.start:
+        raise InvalidInput("The hours end after they start, on the same day: up to 24:00.", "weekly.end")
+    if hours.last_on < hours.first_on:
+        raise InvalidInput("The last day is not before the first.", "weekly.until")
+    if hours.last_on > (now + HORIZON).date():
+        raise InvalidInput("Weekly hours end within five years.", "weekly.until")
 
 
 def _check(period: Period, now: datetime, field: str) -> None:
@@ -103,13 +149,13 @@ def _check(period: Period, now: datetime, field: str) -> None:
         raise InvalidInput("A slot starts in the future, within five years.", field=f"{field}.starts_at")
 
 
-def _hold_calendar(db: Session, coach_id: UUID) -> None:
+def _hold_calendar(db: Session, coach_id: UUID) -> User:
     """One change of a coach's calendar at a time: overlapping inserts that meet in the constraint would deadlock."""
-    db.execute(select(User.id).where(User.id == coach_id).with_for_update(key_share=True))
+    return db.scalars(select(User).where(User.id == coach_id).with_for_update(key_share=True)).one()
 
 
-def _insert(db: Session, coach_id: UUID, periods: Sequence[Period]) -> Sequence[Slot]:
-    rows = [{"coach_id": coach_id, "starts_at": each.starts_at, "ends_at": each.ends_at} for each in periods]
+def _insert(db: Session, coach_id: UUID, offered: Sequence[Period]) -> Sequence[Slot]:
+    rows = [{"coach_id": coach_id, "starts_at": each.starts_at, "ends_at": each.ends_at} for each in offered]
     try:
         return db.scalars(insert(Slot).returning(Slot), rows).all()
     except IntegrityError as error:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from zea.accounts.models import Role, User
-from zea.availability.models import Slot, SlotStatus
+from zea.availability.models import OFFERED, Slot, SlotStatus
 from zea.bookings import service
 from zea.bookings.models import LIVE, Booking, BookingStatus
 from zea.config import settings
@@ -134,7 +134,7 @@ def _hold_slots(db: Session, *slot_ids: UUID) -> list[HeldSlot]:
 
 def _hold_other_slot(db: Session, booking: Booking, slot_datetime: datetime) -> HeldSlot:
     """The slot that is wanted instead; both are held."""
-    wanted = select(Slot.id).where(Slot.coach_id == booking.coach_id, Slot.starts_at == slot_datetime)
+    wanted = select(Slot.id).where(Slot.coach_id == booking.coach_id, Slot.starts_at == slot_datetime, OFFERED)
     slot_id = db.scalar(wanted)
     if slot_id == booking.slot_id:
         raise Conflict("The booking is at that time already: choose another slot, or leave it.")

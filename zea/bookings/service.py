@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from zea.accounts.models import Role, User
-from zea.availability.models import Slot, SlotStatus
+from zea.availability.models import OFFERED, Slot, SlotStatus
 from zea.bookings.models import LIVE, Booking, BookingStatus
 from zea.context import StepContext
 from zea.db import connection, violated_constraint
@@ -46,7 +46,9 @@ SLOTS = select(
     (User.is_active & (User.role == Role.COACH.value)).label("coach_is_active"),
 ).join(User, User.id == Slot.coach_id)
 LOCK_SLOT = SLOTS.where(
-    Slot.coach_id == bindparam("coach_id"), Slot.starts_at == bindparam("slot_datetime")
+    Slot.coach_id == bindparam("coach_id"),
+    Slot.starts_at == bindparam("slot_datetime"),
+    OFFERED,
 ).with_for_update(of=Slot, key_share=True)
 
 _asked_period = func.tstzrange(bindparam("starts_at", type_=MOMENT), bindparam("ends_at", type_=MOMENT))

@@ -1,10 +1,11 @@
 """Coaches and the hours that they offer."""
 
-from typing import Annotated
+from datetime import date, timedelta
+from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from zea.accounts.models import User
 from zea.api import routing
@@ -14,8 +15,13 @@ from zea.api.paging import Page, Paging, page
 from zea.api.schemas import AwareDatetime, Request
 from zea.availability import service
 from zea.availability.models import Slot
+from zea.availability.periods import Period
 from zea.availability.schemas import CoachView, SlotView
-from zea.availability.service import MAXIMUM_SLOTS, Period
+from zea.availability.service import MAXIMUM_SLOTS
+from zea.availability.weekly import WeeklyHours
+
+CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
+CLOCK_TO_MIDNIGHT = r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$"
 
 router = routing.router("/api/coaches", "coaches")
 
@@ -30,10 +36,38 @@ class NewSlot(Request):
     ends_at: AwareDatetime
 
 
-class NewSlots(Request):
-    """Hours to offer, all of them or none."""
+class NewWeeklySlots(Request):
+    """Slots on one day of each week, on the coach's own clock; both days from ``from`` to ``until`` are included."""
 
-    slots: list[NewSlot] = Field(min_length=1, max_length=MAXIMUM_SLOTS)
+    weekday: int = Field(ge=1, le=7, description="1 is Monday, 7 is Sunday (ISO 8601)")
+    start: str = Field(pattern=CLOCK, description="HH:MM")
+    end: str = Field(pattern=CLOCK_TO_MIDNIGHT, description="HH:MM, up to 24:00")
+    slot_minutes: int = Field(ge=5, le=720)
+    from_on: date = Field(alias="from")
+    until_on: date = Field(alias="until")
+
+    def hours(self) -> WeeklyHours:
+        return WeeklyHours(
+            weekday=self.weekday,
+            start=_since_midnight(self.start),
+            end=_since_midnight(self.end),
+            slot=timedelta(minutes=self.slot_minutes),
+            first_on=self.from_on,
+            last_on=self.until_on,
+        )
+
+
+class NewSlots(Request):
+    """Hours to offer, all of them or none: one by one in ``slots``, or by a rule in ``weekly``."""
+
+    slots: list[NewSlot] | None = Field(default=None, min_length=1, max_length=MAXIMUM_SLOTS)
+    weekly: NewWeeklySlots | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.slots is None) == (self.weekly is None):
+            raise ValueError("send either slots, with their times, or weekly, a rule")
+        return self
 
 
 class OfferedSlots(BaseModel):
@@ -61,5 +95,20 @@ def add_slots(new: NewSlots, coach: CurrentUser, db: Db, key: IdempotencyKey = N
 
 
 def _offered(db: Db, coach_id: UUID, new: NewSlots) -> OfferedSlots:
-    periods = [Period(each.starts_at, each.ends_at) for each in new.slots]
-    return OfferedSlots(items=[SlotView.of(slot) for slot in service.add_slots(db, coach_id, periods)])
+    if new.weekly:
+        added = service.add_weekly_slots(db, coach_id, new.weekly.hours())
+    else:
+        periods = [Period(each.starts_at, each.ends_at) for each in new.slots or ()]
+        added = service.add_slots(db, coach_id, periods)
+    return OfferedSlots(items=[SlotView.of(slot) for slot in added])
+
+
+@router.delete("/me/slots/{slot_id}", status_code=204)
+def withdraw_slot(slot_id: UUID, coach: CurrentUser, db: Db) -> None:
+    """Offer an open slot no longer; 409 if it is booked."""
+    service.withdraw_slot(db, coach.id, slot_id)
+
+
+def _since_midnight(clock: str) -> timedelta:
+    hours, minutes = clock.split(":")
+    return timedelta(hours=int(hours), minutes=int(minutes))
