@@ -206,6 +206,7 @@ EXAMPLES = {
     "GET /api/me/credits": Example(a_ledger_entry),
     "GET /api/me/notifications": Example(a_notification),
     "POST /api/me/notifications/{notification_id}/read": Example(a_notification),
+    "PATCH /api/admin/users/{user_id}": Example(an_athlete, {"is_active": True}),
     "POST /api/admin/reports/payment": Example(body={"start_date": "2026-01-01", "end_date": "2026-01-31"}),
     "GET /api/admin/reports/{report_id}": Example(a_report),
     "GET /api/admin/reports/{report_id}.csv": Example(a_report),

@@ -19,15 +19,16 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
 
-from tests.integration.conftest import PASSWORD, Person, wait_for_a_lock_to_be_wanted
+from tests.integration.conftest import PASSWORD, Person, served, wait_for_a_lock_to_be_wanted
 from zea import config
-from zea.accounts import service
+from zea.accounts import onboarding, sign_ins
 from zea.accounts.models import RefreshToken, Role, User
 from zea.api import deps
+from zea.api.app import create_app
 from zea.cli import users
 from zea.credits.models import CreditAccount
 from zea.db import engine, transaction
-from zea.errors import EmailTaken, InvalidInput
+from zea.errors import Conflict, EmailTaken, InvalidInput
 from zea.stack.servers import EmbeddedServers
 
 PROFILE = {
@@ -264,7 +265,7 @@ def test_a_family_that_ends_while_it_is_refreshed_takes_the_new_token_along(api:
     token = login(api).json()["refresh_token"]
     with ThreadPoolExecutor(1) as threads:
         with transaction() as db:
-            newest = service.rotate(db, token)
+            newest = sign_ins.rotate(db, token)
             signed_out = threads.submit(api.post, "/api/auth/logout", json={"refresh_token": token})
             wait_for_a_lock_to_be_wanted(database)
         assert signed_out.result(10).status_code == 204
@@ -381,6 +382,105 @@ def test_an_admin_who_is_one_no_longer_is_refused_at_once(api: httpx.Client, adm
     with transaction() as db:
         db.execute(update(User).values(role=Role.COACH.value))
     assert api.get("/api/admin/users", headers=admin.headers).status_code == 403
+
+
+def change(api: httpx.Client, admin: Person, user_id: object, **changes: Any) -> httpx.Response:
+    return api.patch(f"/api/admin/users/{user_id}", headers=admin.headers, json=changes)
+
+
+def test_an_account_that_an_admin_closes_is_signed_out_for_good(api: httpx.Client, admin: Person) -> None:
+    user_id = register(api).json()["user_id"]
+    before = login(api)
+    assert change(api, admin, user_id, is_active=False).json()["is_active"] is False
+    booking = {"coach_id": user_id, "slot_datetime": "2030-01-01T09:00:00Z"}
+    assert api.post("/api/bookings", headers=bearer(before), json=booking).status_code == 401
+    assert api.get("/api/me", headers=bearer(before)).status_code == 401
+    assert login(api).status_code == 401
+    assert change(api, admin, user_id, is_active=True).json()["is_active"] is True
+    assert refresh(api, before.json()["refresh_token"]).status_code == 401
+    assert login(api).status_code == 200
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_what_an_admin_makes_of_people_they_are(api: httpx.Client, admin: Person, role: Role) -> None:
+    user_id = register(api).json()["user_id"]
+    for become in (Role.COACH, role):
+        changed = change(api, admin, user_id, role=become).json()
+        assert (changed["roles"], changed["can_book"]) == ([become], become is Role.ATHLETE)
+    assert api.get("/api/me", headers=bearer(login(api))).json()["roles"] == [role]
+    assert count_of(CreditAccount) == 1
+
+
+def test_a_coach_who_becomes_an_athlete_may_be_given_credits_and_book(
+    api: httpx.Client, admin: Person, coach: Person
+) -> None:
+    assert change(api, admin, coach.user_id, role="athlete").json()["can_book"] is True
+    given = {"athlete_id": str(coach.user_id), "amount": 3, "reason": "welcome"}
+    assert api.post("/api/admin/credits", headers=admin.headers, json=given).json() == {"balance": 3}
+
+
+def test_nothing_given_changes_nothing(api: httpx.Client, admin: Person, athlete: Person) -> None:
+    before = next(
+        each
+        for each in api.get("/api/admin/users", headers=admin.headers).json()["items"]
+        if each["user_id"] == str(athlete.user_id)
+    )
+    assert change(api, admin, athlete.user_id).json() == before
+    assert change(api, admin, athlete.user_id, role=None, is_active=None).json() == before
+
+
+@pytest.mark.parametrize("changes", [{"is_active": False}, {"role": "coach"}, {"is_active": False, "role": "admin"}])
+def test_the_last_admin_stays(api: httpx.Client, admin: Person, changes: dict[str, Any]) -> None:
+    answer = change(api, admin, admin.user_id, **changes)
+    assert (answer.status_code, kind(answer)) == (409, "conflict")
+    assert api.get("/api/admin/users", headers=admin.headers).status_code == 200
+
+
+def test_of_two_admins_who_close_each_other_at_once_one_stays(
+    api: httpx.Client, admin: Person, make_person: Callable[[Role], Person]
+) -> None:
+    for _ in range(10):
+        other = make_person(Role.ADMIN)
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(
+                pool.map(
+                    lambda pair: change(api, *pair, is_active=False), [(admin, other.user_id), (other, admin.user_id)]
+                )
+            )
+        with transaction() as db:
+            open_admins = db.scalars(select(User.id).where(User.role == Role.ADMIN.value, User.is_active)).all()
+        assert len(open_admins) == 1
+        assert sorted(answer.status_code for answer in answers) in ([200, 401], [200, 409])
+        admin = next(each for each in (admin, other) if each.user_id == open_admins[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"role": "owner"}, "role"), ({"is_active": "maybe"}, "is_active"), ({"email": "x"}, "email")],
+)
+def test_other_changes_are_a_422(
+    api: httpx.Client, admin: Person, athlete: Person, changes: dict[str, Any], field: str
+) -> None:
+    answer = change(api, admin, athlete.user_id, **changes)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
+def test_a_stranger_cannot_be_changed(api: httpx.Client, admin: Person) -> None:
+    assert change(api, admin, UUID(int=1), is_active=False).status_code == 404
+
+
+def test_onboarding_ends_for_whoever_is_no_athlete_any_more(handle: Session, coach: Person) -> None:
+    with pytest.raises(Conflict, match="none any more"):
+        onboarding.enable_booking_capability(handle, user_id=coach.user_id)
+
+
+def test_failures_are_counted_for_all_processes_together(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    use_setting(monkeypatch, "ZEA_AUTH_RATE", "4")
+    with served(create_app()) as other:
+        assert [login(each, password="wrong password").status_code for each in (api, other, api, other)] == [401] * 4
+        assert [login(each).status_code for each in (api, other)] == [429, 429]
 
 
 def test_pages_neither_skip_nor_repeat_while_others_register(

@@ -1418,8 +1418,8 @@ BOOKINGS = (
         "A booking holds the slot's row first.",
         "Bookings of one slot meet in the constraints instead, and deadlock there.",
         "zea/bookings/service.py",
-        "    .with_for_update(of=Slot, key_share=True)\n",
-        "",
+        ").with_for_update(of=Slot, key_share=True)",
+        ")",
         ("tests/integration/test_bookings.py::test_a_validated_slot_is_held_until_the_end_of_the_transaction",),
     ),
     Mutant(

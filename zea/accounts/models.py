@@ -70,6 +70,7 @@ class RefreshToken(Base):
     __table_args__ = (
         Index("uq_refresh_tokens_token_hash", "token_hash", unique=True),
         Index("ix_refresh_tokens_family_id", "family_id"),
+        Index("ix_refresh_tokens_user_id", "user_id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

@@ -13,7 +13,7 @@ from zea.accounts import service
 from zea.accounts.models import AthleteProfile, Role, User
 from zea.accounts.schemas import ExperienceLevel, LongText, Profile, ShortText
 from zea.context import ApprovalOutcome, Personal, StepContext
-from zea.errors import InvalidInput, NotFound
+from zea.errors import Conflict, InvalidInput, NotFound
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,19 @@ def validate_profile_data(db: Session, *, request_profile_completion: ProfileAns
 
 
 def enable_booking_capability(db: Session, *, user_id: UUID) -> EnabledBooking:
-    """The athlete may book from now on; the moment of the first time is kept."""
-    db.execute(
+    """The athlete may book from now on; the moment of the first time is kept.
+
+    Raises:
+        Conflict: they are no athlete any more.
+    """
+    enabled = (
         update(User)
-        .where(User.id == user_id)
+        .where(User.id == user_id, User.role == Role.ATHLETE.value)
         .values(can_book=True, profile_completed_at=func.coalesce(User.profile_completed_at, func.clock_timestamp()))
+        .returning(User.id)
     )
+    if db.scalar(enabled) is None:
+        raise Conflict("Only athletes book, and this person is none any more.")
     return EnabledBooking(can_book=True)
 
 

@@ -74,6 +74,13 @@ class UserChanges(Request):
     timezone: TimeZone | None = None
 
 
+class AccountChanges(Request):
+    """What admins may change about an account; what is absent or null stays."""
+
+    is_active: bool | None = None
+    role: Role | None = None
+
+
 class ExperienceLevel(StrEnum):
     """How far an athlete has come."""
 

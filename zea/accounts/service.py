@@ -1,6 +1,5 @@
-"""Accounts: who people are, how they sign in, and what athletes tell of themselves."""
+"""Accounts: who people are, and what athletes tell of themselves."""
 
-from dataclasses import dataclass
 from unicodedata import normalize
 from uuid import UUID
 
@@ -8,12 +7,11 @@ from sqlalchemy import Select, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from zea.accounts import tokens
-from zea.accounts.models import AthleteProfile, RefreshToken, Role, User
+from zea.accounts.models import AthleteProfile, Role, User
 from zea.accounts.passwords import hash_password
-from zea.accounts.schemas import NewUser, Profile, Registration, TokenPair, UserChanges
+from zea.accounts.schemas import NewUser, Profile, Registration, UserChanges
 from zea.credits.models import CreditAccount
-from zea.db import connection, new_id
+from zea.db import connection
 from zea.errors import EmailTaken, NotFound, Unauthenticated
 
 OPEN_ACCOUNT = select(User.id).where(User.id == bindparam("user_id"), User.is_active)
@@ -167,109 +165,3 @@ def get_profile(db: Session, athlete_id: UUID) -> AthleteProfile:
     if profile is None:
         raise NotFound("There is no such profile, or none that you may see.")
     return profile
-
-
-# Sessions
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a sign-in is checked against."""
-
-    user_id: UUID
-    role: Role
-    password_hash: str
-
-
-def find_credentials(db: Session, email: str) -> Credentials | None:
-    """The open account with this address, if there is one."""
-    statement = select(User.id, User.role, User.password_hash).where(User.email_key == email_key(email), User.is_active)
-    row = db.execute(statement).one_or_none()
-    return Credentials(row.id, Role(row.role), row.password_hash) if row else None
-
-
-def start_session(db: Session, user_id: UUID, role: Role) -> TokenPair:
-    """The first pair of tokens after a sign-in; all that are rotated from it share a family."""
-    return _token_pair(db, user_id, role, family_id=new_id())
-
-
-def rotate(db: Session, refresh_token: str) -> TokenPair | None:
-    """The next pair for a refresh token, which is used up by this.
-
-    None when it is not valid. A token that was used before is a copy in the wrong hands, or the owner's after a thief
-    was faster: its whole family ends (RFC 9700, section 4.14.2). That must be committed, so it is told by the None
-    and not by an exception, which would roll it back.
-    """
-    token_hash = tokens.refresh_hash(refresh_token)
-    owner = _lock_owner(db, token_hash)
-    if owner is None:
-        return None
-    family_id = _use_up(db, token_hash)
-    if family_id is None or not owner.is_active:
-        _revoke_family(db, token_hash)
-        return None
-    return _token_pair(db, owner.id, Role(owner.role), family_id)
-
-
-def end_session(db: Session, refresh_token: str) -> None:
-    """Revoke the token and all that were rotated from the same sign-in; one that is not known changes nothing."""
-    token_hash = tokens.refresh_hash(refresh_token)
-    _lock_owner(db, token_hash)
-    _revoke_family(db, token_hash)
-
-
-def _lock_owner(db: Session, token_hash: str) -> User | None:
-    """The token's owner, held until the end of the transaction.
-
-    Otherwise a rotation could hand out a new token of a family at the moment in which that family is revoked, and the
-    revocation would not see it.
-    """
-    statement = (
-        select(User)
-        .join(RefreshToken, RefreshToken.user_id == User.id)
-        .where(RefreshToken.token_hash == token_hash)
-        .with_for_update(of=User, key_share=True)
-    )
-    return db.scalar(statement)
-
-
-def _use_up(db: Session, token_hash: str) -> UUID | None:
-    """The family of the token, if it was still good: unused, not revoked, and before its deadline."""
-    statement = (
-        update(RefreshToken)
-        .where(
-            RefreshToken.token_hash == token_hash,
-            RefreshToken.used_at.is_(None),
-            RefreshToken.revoked_at.is_(None),
-            RefreshToken.expires_at > func.clock_timestamp(),
-        )
-        .values(used_at=func.clock_timestamp())
-        .returning(RefreshToken.family_id)
-    )
-    return db.scalar(statement)
-
-
-def _revoke_family(db: Session, token_hash: str) -> None:
-    family = select(RefreshToken.family_id).where(RefreshToken.token_hash == token_hash).scalar_subquery()
-    db.execute(
-        update(RefreshToken)
-        .where(RefreshToken.family_id == family, RefreshToken.revoked_at.is_(None))
-        .values(revoked_at=func.clock_timestamp())
-    )
-
-
-def _token_pair(db: Session, user_id: UUID, role: Role, family_id: UUID) -> TokenPair:
-    refresh_token = tokens.new_refresh_token()
-    db.execute(
-        insert(RefreshToken).values(
-            user_id=user_id,
-            family_id=family_id,
-            token_hash=tokens.refresh_hash(refresh_token),
-            expires_at=func.clock_timestamp() + tokens.REFRESH_LIFETIME,
-        )
-    )
-    return TokenPair(
-        access_token=tokens.access_token(user_id, role),
-        refresh_token=refresh_token,
-        expires_in=int(tokens.ACCESS_LIFETIME.total_seconds()),
-    )

@@ -133,6 +133,7 @@ TABLE = (
     Access("POST", "/api/me/notifications/{notification_id}/read", SIGNED_IN, THEIR_OWN),
     Access("POST", "/api/admin/users", ADMINS, EVERYBODYS),
     Access("GET", "/api/admin/users", ADMINS, EVERYBODYS),
+    Access("PATCH", "/api/admin/users/{user_id}", ADMINS, EVERYBODYS, "one admin stays"),
     Access("POST", "/api/admin/reports/payment", ADMINS, EVERYBODYS),
     Access("GET", "/api/admin/reports", ADMINS, EVERYBODYS),
     Access("GET", "/api/admin/reports/{report_id}.csv", ADMINS, EVERYBODYS),

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from zea.accounts import service
+from zea.accounts import administration, service
 from zea.accounts.models import Role, User
-from zea.accounts.schemas import Me, NewUser
+from zea.accounts.schemas import AccountChanges, Me, NewUser
 from zea.api import routing
 from zea.api.deps import CurrentUser, Db, IdempotencyKey
 from zea.api.idempotency import KeyedRequest, idempotent
@@ -38,6 +38,12 @@ class ListedUser(Me):
 def create_user(user: NewUser, admin: CurrentUser, db: Db, key: IdempotencyKey = None) -> UserCreated:
     request = KeyedRequest(key, f"user:{admin.id}", "admin.create_user", user)
     return idempotent(db, request, UserCreated, lambda: UserCreated(user_id=service.create_user(db, user)))
+
+
+@router.patch("/{user_id}")
+def change_account(user_id: UUID, changes: AccountChanges, db: Db) -> ListedUser:
+    """Close or open an account, or change what its person is; 409 if no admin would be left."""
+    return ListedUser.of(administration.change_account(db, user_id, changes))
 
 
 @router.get("")

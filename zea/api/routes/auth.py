@@ -7,7 +7,7 @@ from fastapi import Depends, Response
 from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import BaseModel, Field
 
-from zea.accounts import passwords, service
+from zea.accounts import passwords, service, sign_ins
 from zea.accounts.schemas import Registration, TokenPair
 from zea.api import onboardings, routing
 from zea.api.deps import ClientAddress, Db, IdempotencyKey
@@ -64,14 +64,14 @@ def login(
     refuse_after_failures(address, email_key)
     # Two transactions, so that no connection is held while the password is hashed.
     with transaction() as db:
-        found = service.find_credentials(db, form.username)
+        found = sign_ins.find_credentials(db, form.username)
     # One answer after one amount of work, whether the address, the password or the account's state was wrong.
     right = passwords.matches(form.password, found.password_hash if found else None)
     if found is None or not right:
         record_failure(address, email_key)
         raise Unauthenticated("Wrong email or password.")
     with transaction() as db:
-        return service.start_session(db, found.user_id, found.role)
+        return sign_ins.start_session(db, found.user_id, found.role)
 
 
 @router.post("/refresh")
@@ -79,7 +79,7 @@ def refresh(request: RefreshRequest, response: Response) -> TokenPair:
     _never_cached(response)
     # The error is raised after the commit: that a token was used twice must stay known.
     with transaction() as db:
-        pair = service.rotate(db, request.refresh_token)
+        pair = sign_ins.rotate(db, request.refresh_token)
     if pair is None:
         raise Unauthenticated("This refresh token is no longer valid: sign in again.")
     return pair
@@ -87,7 +87,7 @@ def refresh(request: RefreshRequest, response: Response) -> TokenPair:
 
 @router.post("/logout", status_code=204)
 def logout(request: RefreshRequest, db: Db) -> None:
-    service.end_session(db, request.refresh_token)
+    sign_ins.end_session(db, request.refresh_token)
 
 
 def _never_cached(response: Response) -> None:
