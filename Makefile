@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --quiet
 
-.PHONY: install install-dev run test check mutants bench lock clean
+.PHONY: install install-dev run test check mutants bench bench-reports lock clean
 
 install: $(VENV)/.installed
 
@@ -31,6 +31,9 @@ mutants: install-dev
 
 bench: install-dev
 	$(BIN)/python -m tests.benchmarks.booking
+
+bench-reports: install-dev
+	$(BIN)/python -m tests.benchmarks.reports
 
 # The lock files name versions and hashes only.
 lock: install-dev

@@ -74,6 +74,16 @@ def running_system(directory: Path) -> Iterator[dict[str, str]]:
         system.wait(60)
 
 
+def use(connection: dict[str, str], directory: Path) -> None:
+    """Have this process use the running system, down to its tokens."""
+    os.environ.update(
+        DATABASE_URL=connection["database_url"],
+        REDIS_URL=connection["redis_url"],
+        ZEA_DATA_DIR=str(directory),
+        ZEA_SECRET_KEY=json.loads((directory / "generated.json").read_text())["secret_key"],
+    )
+
+
 def _connection(system: "subprocess.Popen[bytes]", path: Path, log: Path) -> dict[str, str]:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and system.poll() is None:
@@ -233,12 +243,7 @@ def p95(values: list[float]) -> float:
 def main() -> None:
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory() as folder, running_system(Path(folder) / "zea") as connection:
-        os.environ.update(
-            DATABASE_URL=connection["database_url"],
-            REDIS_URL=connection["redis_url"],
-            ZEA_DATA_DIR=f"{folder}/zea",
-            ZEA_SECRET_KEY=json.loads((Path(folder) / "zea" / "generated.json").read_text())["secret_key"],
-        )
+        use(connection, Path(folder) / "zea")
         address = connection["api_url"].removeprefix("http://")
         table = Table("Measured", "p50", "p95", "per second", "p50 ÷ no-op", box=None, pad_edge=False)
         one = measure_one_client(address, connection["database_url"])
