@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --quiet
 
-.PHONY: install install-dev run test check mutants bench bench-reports lock clean
+.PHONY: install install-dev run test check mutants openapi bench bench-reports lock clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,9 @@ check: install-dev
 # Takes each protection out in turn, in a copy, and shows that a test goes red; one: make mutants ONLY=no_savepoint
 mutants: install-dev
 	$(BIN)/python -m tests.mutants --only "$(ONLY)"
+
+openapi: install-dev
+	$(BIN)/python -m zea.api.openapi > docs/openapi.json
 
 bench: install-dev
 	$(BIN)/python -m tests.benchmarks.booking

@@ -86,7 +86,7 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("error", "status"), STATUSES.items(), ids=lambda value: type(value).__name__)
 def test_an_error_has_the_status_of_its_place_in_the_tree(error: errors.ZeaError, status: int) -> None:
-    assert status_of(error) == status
+    assert status_of(type(error)) == status
     problem(call(failing_app(error), "GET", "/fails"), status)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
@@ -12,13 +13,13 @@ from starlette.concurrency import run_in_threadpool
 
 from workflows.catalog import registry
 from zea.api.deps import TURNS
+from zea.api.description import described
 from zea.api.errors import add_handlers
 from zea.api.executions import client
 from zea.api.gate import behind_the_gate
 from zea.api.limits import BodyLimit
 from zea.api.routes.watching import MOST_WATCHERS
 from zea.api.routing import RepeatedRoute
-from zea.api.schemas import PROBLEM_RESPONSES
 from zea.api.silence import attend
 from zea.api.waiting import WaitingRoom
 from zea.config import settings
@@ -59,7 +60,7 @@ def create_app() -> FastAPI:
         version=version("zea"),
         description="Athletes book hours with coaches and pay with credits.",
         lifespan=lifespan,
-        responses=PROBLEM_RESPONSES,
+        generate_unique_id_function=lambda route: route.name,
         # A redirected POST is lost on many clients: a path is right as it is documented, or not found.
         redirect_slashes=False,
     )
@@ -71,6 +72,7 @@ def create_app() -> FastAPI:
     app.add_middleware(BodyLimit)
     for name in ROUTES:
         app.include_router(behind_the_gate(import_module(f"zea.api.routes.{name}").router))
+    app.openapi = partial(described, app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     return app
 
 

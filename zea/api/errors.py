@@ -75,9 +75,9 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def status_of(error: Exception) -> HTTPStatus:
-    """The HTTP status of an error."""
-    return next(STATUSES[ancestor] for ancestor in type(error).__mro__ if ancestor in STATUSES)
+def status_of(kind: type[Exception]) -> HTTPStatus:
+    """The HTTP status of errors of this class."""
+    return next(STATUSES[ancestor] for ancestor in kind.__mro__ if ancestor in STATUSES)
 
 
 def problem(
@@ -111,7 +111,7 @@ def too_large(request: Request, limit: int) -> JSONResponse:
 
 async def _zea_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.ZeaError)
-    status = status_of(error)
+    status = status_of(type(error))
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return _internal_error(request, error)
     return problem(request, status, error.kind, error.message, headers=_headers(error), fields=_fields(error))

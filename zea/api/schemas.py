@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -46,16 +46,3 @@ class Problem(BaseModel):
 
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
-
-
-def _documented(description: str) -> dict[str, Any]:
-    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema["properties"]["errors"]["anyOf"][0]["items"] = schema.pop("$defs")["FieldProblem"]
-    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}
-
-
-# Given to the application, so that the API's description tells of problems and not of FastAPI's own error shape.
-PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": _documented("The request was refused; 422 lists the fields, malformed JSON included."),
-    "5XX": _documented("Not the caller's fault; after a 503, try again."),
-}

@@ -11,8 +11,10 @@ from zea.accounts.models import Role, User
 from zea.accounts.schemas import AccountChanges, Me, NewUser
 from zea.api import routing
 from zea.api.deps import CurrentUser, Db, IdempotencyKey
+from zea.api.description import refusals
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.paging import Page, Paging, page
+from zea.errors import Conflict, EmailTaken
 
 router = routing.router("/api/admin/users", "admin")
 
@@ -34,13 +36,13 @@ class ListedUser(Me):
         return cls(**Me.of(user).model_dump(), is_active=user.is_active, created_at=user.created_at)
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=refusals(EmailTaken))
 def create_user(user: NewUser, admin: CurrentUser, db: Db, key: IdempotencyKey = None) -> UserCreated:
     request = KeyedRequest(key, f"user:{admin.id}", "admin.create_user", user)
     return idempotent(db, request, UserCreated, lambda: UserCreated(user_id=service.create_user(db, user)))
 
 
-@router.patch("/{user_id}")
+@router.patch("/{user_id}", responses=refusals(Conflict))
 def change_account(user_id: UUID, changes: AccountChanges, db: Db) -> ListedUser:
     """Close or open an account, or change what its person is; 409 if no admin would be left."""
     return ListedUser.of(administration.change_account(db, user_id, changes))

@@ -11,12 +11,13 @@ from workflows.engine.status import ApprovalView
 from zea.accounts.models import Role, User
 from zea.api import routing
 from zea.api.deps import CurrentUser, Db
+from zea.api.description import refusals
 from zea.api.executions import Executions
 from zea.api.paging import Page, Paging
 from zea.api.parties import actor_of, approval_for
 from zea.api.routes.interventions import Reason
 from zea.api.schemas import Request
-from zea.errors import NotFound
+from zea.errors import AlreadyDecided, DeadlinePassed, NotFound
 
 router = routing.router("/api/approvals", "approvals")
 
@@ -54,7 +55,7 @@ def get_approval(approval_id: UUID, user: CurrentUser, executions: Executions) -
     return approval_for(user, _visible(executions, approval_id, user))
 
 
-@router.post("/{approval_id}/approve")
+@router.post("/{approval_id}/approve", responses=refusals(AlreadyDecided, DeadlinePassed))
 def approve(approval_id: UUID, answer: Answer, user: CurrentUser, executions: Executions, db: Db) -> ApprovalView:
     """Give the answer; 409 if it was decided, 410 if its time is over."""
     _visible(executions, approval_id, user)
@@ -62,7 +63,7 @@ def approve(approval_id: UUID, answer: Answer, user: CurrentUser, executions: Ex
     return approval_for(user, executions.get_approval(approval_id, db=db))
 
 
-@router.post("/{approval_id}/reject")
+@router.post("/{approval_id}/reject", responses=refusals(AlreadyDecided, DeadlinePassed))
 def reject(approval_id: UUID, rejection: Rejection, admin: CurrentUser, executions: Executions, db: Db) -> ApprovalView:
     """Have the execution go on without an answer, or fail, as its workflow says."""
     executions.reject(approval_id, actor=actor_of(admin), reason=rejection.reason, db=db)

@@ -12,10 +12,11 @@ from zea.accounts.models import Role, User
 from zea.accounts.schemas import Profile
 from zea.api import onboardings, routing
 from zea.api.deps import CurrentUser, Db
+from zea.api.description import refusals
 from zea.api.executions import PreferredWait, Waiting
 from zea.bookings import service as bookings
 from zea.db import new_id, transaction
-from zea.errors import NotFound
+from zea.errors import Conflict, NotFound
 
 router = routing.router("/api/athletes", "athletes")
 
@@ -65,7 +66,7 @@ def _may_book(athlete_id: UUID) -> bool:
         return service.find_user(db, athlete_id).can_book
 
 
-@router.post("/me/onboarding", status_code=201)
+@router.post("/me/onboarding", status_code=201, responses=refusals(Conflict))
 def begin_onboarding_anew(athlete: CurrentUser, db: Db) -> StartedOnboarding:
     """Begin again after an onboarding that failed; 409 when one is under way, or done."""
     return StartedOnboarding(onboarding_execution_id=onboardings.begin_anew(db, athlete.id))

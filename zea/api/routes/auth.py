@@ -11,11 +11,12 @@ from zea.accounts import passwords, service, sign_ins
 from zea.accounts.schemas import Registration, TokenPair
 from zea.api import onboardings, routing
 from zea.api.deps import ClientAddress, Db, IdempotencyKey
+from zea.api.description import refusals
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.limits import record_failure, refuse_after_failures
 from zea.api.schemas import Request
 from zea.db import transaction
-from zea.errors import Unauthenticated
+from zea.errors import EmailTaken, TooManyRequests, Unauthenticated
 
 router = routing.router("/api/auth", "auth")
 
@@ -39,7 +40,7 @@ class RefreshRequest(Request):
     refresh_token: str = Field(min_length=1, max_length=512, repr=False)
 
 
-@router.post("/register", status_code=201)
+@router.post("/register", status_code=201, responses=refusals(EmailTaken))
 def register(registration: Registration, db: Db, key: IdempotencyKey = None) -> Registered:
     # Hashed first: no connection is held meanwhile.
     password_hash = passwords.hash_password(registration.password)
@@ -55,7 +56,7 @@ def _registered(db: Db, registration: Registration, password_hash: str) -> Regis
     return Registered(user_id=user_id, onboarding_execution_id=execution_id, message=WELCOME[registration.locale])
 
 
-@router.post("/login")
+@router.post("/login", responses=refusals(Unauthenticated, TooManyRequests))
 def login(
     form: Annotated[OAuth2PasswordRequestForm, Depends()], address: ClientAddress, response: Response
 ) -> TokenPair:
@@ -74,7 +75,7 @@ def login(
         return sign_ins.start_session(db, found.user_id, found.role)
 
 
-@router.post("/refresh")
+@router.post("/refresh", responses=refusals(Unauthenticated))
 def refresh(request: RefreshRequest, response: Response) -> TokenPair:
     _never_cached(response)
     # The error is raised after the commit: that a token was used twice must stay known.

@@ -7,9 +7,18 @@ from pydantic import Field, StringConstraints
 
 from zea.api import routing
 from zea.api.deps import CurrentUser, Db
+from zea.api.description import refusals
 from zea.api.schemas import AwareDatetime, Request
 from zea.bookings import changes
 from zea.bookings.schemas import BookingView, CancelledBooking
+from zea.errors import (
+    BookingBegun,
+    BookingNotBegun,
+    BookingNotConfirmed,
+    Conflict,
+    OverlappingBooking,
+    SlotUnavailable,
+)
 
 router = routing.router("/api/bookings", "bookings")
 
@@ -28,7 +37,7 @@ class WantedTime(Request):
     slot_datetime: AwareDatetime
 
 
-@router.post("/{booking_id}/cancel")
+@router.post("/{booking_id}/cancel", responses=refusals(BookingNotConfirmed, BookingBegun))
 def cancel_booking(
     booking_id: UUID, user: CurrentUser, db: Db, wanted: WantedCancellation | None = None
 ) -> CancelledBooking:
@@ -38,13 +47,16 @@ def cancel_booking(
     return CancelledBooking(**BookingView.of(booking).model_dump(), refunded=refunded)
 
 
-@router.post("/{booking_id}/reschedule")
+@router.post(
+    "/{booking_id}/reschedule",
+    responses=refusals(BookingNotConfirmed, BookingBegun, SlotUnavailable, OverlappingBooking, Conflict),
+)
 def reschedule_booking(booking_id: UUID, wanted: WantedTime, user: CurrentUser, db: Db) -> BookingView:
     """Move a confirmed booking to another open slot of its coach before it begins; no credit moves."""
     return BookingView.of(changes.reschedule(db, booking_id, user, wanted.slot_datetime))
 
 
-@router.post("/{booking_id}/no-show")
+@router.post("/{booking_id}/no-show", responses=refusals(BookingNotConfirmed, BookingNotBegun))
 def mark_missed(booking_id: UUID, user: CurrentUser, db: Db) -> BookingView:
     """Say that the athlete did not come, once the session has begun; nothing is given back."""
     return BookingView.of(changes.mark_missed(db, booking_id, user))

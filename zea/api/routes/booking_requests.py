@@ -13,8 +13,9 @@ from workflows.engine.models import ENDED
 from workflows.engine.status import Standing
 from zea import errors
 from zea.accounts import service as accounts
-from zea.api import routing
+from zea.api import description, routing
 from zea.api.deps import IdempotencyKey, Identity
+from zea.api.description import CREATED, refusals
 from zea.api.executions import LONGEST_WAIT, PreferredWait, Waiting, accepted, client
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.schemas import AwareDatetime, Request
@@ -53,7 +54,17 @@ class AcceptedBooking(BaseModel):
     "",
     status_code=201,
     response_model=ConfirmedBooking,
-    responses={202: {"model": AcceptedBooking, "description": "Accepted, and not decided within the time to wait."}},
+    responses={
+        201: CREATED,
+        **description.accepted(AcceptedBooking, "decided"),
+        **refusals(
+            errors.SlotUnavailable,
+            errors.InsufficientCredits,
+            errors.OnboardingIncomplete,
+            errors.OverlappingBooking,
+            errors.Cancelled,
+        ),
+    },
 )
 async def request_booking(
     booking: NewBooking,

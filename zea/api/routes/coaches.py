@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from zea.accounts.models import User
 from zea.api import routing
 from zea.api.deps import CurrentUser, Db, IdempotencyKey
+from zea.api.description import refusals
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.paging import Page, Paging, page
 from zea.api.schemas import AwareDatetime, Request
@@ -19,6 +20,7 @@ from zea.availability.periods import Period
 from zea.availability.schemas import CoachView, SlotView
 from zea.availability.service import MAXIMUM_SLOTS
 from zea.availability.weekly import WeeklyHours
+from zea.errors import SlotBooked, SlotOverlap
 
 CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
 CLOCK_TO_MIDNIGHT = r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$"
@@ -88,7 +90,7 @@ def list_slots(coach_id: UUID, db: Db, paging: Paging, from_at: From = None, to_
     return page(db, found, Slot.starts_at, Slot.id, paging, SlotView.of, earliest_first=True)
 
 
-@router.post("/me/slots", status_code=201)
+@router.post("/me/slots", status_code=201, responses=refusals(SlotOverlap))
 def add_slots(new: NewSlots, coach: CurrentUser, db: Db, key: IdempotencyKey = None) -> OfferedSlots:
     request = KeyedRequest(key, f"user:{coach.id}", "coaches.add_slots", new)
     return idempotent(db, request, OfferedSlots, lambda: _offered(db, coach.id, new))
@@ -103,7 +105,7 @@ def _offered(db: Db, coach_id: UUID, new: NewSlots) -> OfferedSlots:
     return OfferedSlots(items=[SlotView.of(slot) for slot in added])
 
 
-@router.delete("/me/slots/{slot_id}", status_code=204)
+@router.delete("/me/slots/{slot_id}", status_code=204, responses=refusals(SlotBooked))
 def withdraw_slot(slot_id: UUID, coach: CurrentUser, db: Db) -> None:
     """Offer an open slot no longer; 409 if it is booked."""
     service.withdraw_slot(db, coach.id, slot_id)

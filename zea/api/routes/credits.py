@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from zea.api import routing
 from zea.api.deps import CurrentUser, Db, IdempotencyKey
+from zea.api.description import refusals
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.paging import Page, Paging, page
 from zea.api.schemas import Request
@@ -14,6 +15,7 @@ from zea.credits import service
 from zea.credits.models import LedgerEntry
 from zea.credits.schemas import LedgerEntryView
 from zea.credits.service import MAXIMUM_CHANGE
+from zea.errors import Conflict, NotFound
 
 router = routing.router("/api", "credits")
 
@@ -44,7 +46,7 @@ def my_credits(athlete: CurrentUser, db: Db, paging: Paging) -> MyCredits:
     return MyCredits(balance=service.balance(db, athlete.id), items=entries.items, next_cursor=entries.next_cursor)
 
 
-@router.post("/admin/credits", status_code=201)
+@router.post("/admin/credits", status_code=201, responses=refusals(NotFound, Conflict))
 def change_credits(change: CreditChange, admin: CurrentUser, db: Db, key: IdempotencyKey = None) -> Balance:
     actor = f"user:{admin.id}"
     request = KeyedRequest(key, actor, "admin.change_credits", change)

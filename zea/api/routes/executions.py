@@ -69,7 +69,7 @@ def get_events(
     executions: Executions,
     db: Db,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[int, Query(ge=0, description="the next_cursor of the page before")] = 0,
+    cursor: Annotated[int, Query(ge=0, examples=[50], description="the next_cursor of the page before")] = 0,
 ) -> EventPage:
     """What happened, oldest first; parties see what and when, admins also by whom and the data."""
     visible_execution(executions, execution_id, user, db)

@@ -11,11 +11,12 @@ from workflows.session_completion import ATHLETE_FEEDBACK, COACH_EVALUATION
 from zea.accounts.models import Role, User
 from zea.api import routing
 from zea.api.deps import CurrentUser, Db
+from zea.api.description import refusals
 from zea.api.executions import Executions
 from zea.api.parties import actor_of
 from zea.api.schemas import Request
 from zea.bookings import service as bookings
-from zea.errors import Forbidden, InvalidInput, NotFound
+from zea.errors import AlreadyDecided, DeadlinePassed, Forbidden, InvalidInput, NotFound
 from zea.training import service as training
 from zea.training.schemas import Areas, BookingFeedback, Note, Stars
 
@@ -55,7 +56,7 @@ class ReceivedFeedback(BaseModel):
     message: str
 
 
-@router.post("/feedback/submit")
+@router.post("/feedback/submit", responses=refusals(Forbidden, NotFound, AlreadyDecided, DeadlinePassed))
 def submit_feedback(feedback: Feedback, user: CurrentUser, executions: Executions, db: Db) -> ReceivedFeedback:
     """Answer what a completed session asks of you; 409 if that was answered, 410 if its time is over."""
     approval = _asked(executions, feedback, user)

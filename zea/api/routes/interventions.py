@@ -10,11 +10,13 @@ from workflows.engine.client import LONGEST_REASON
 from workflows.engine.status import ExecutionView
 from zea.api import routing
 from zea.api.deps import CurrentUser, Db, IdempotencyKey
+from zea.api.description import CREATED, refusals
 from zea.api.executions import Executions
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.parties import actor_of
 from zea.api.schemas import Request
 from zea.db import new_id
+from zea.errors import NotPossible
 
 router = routing.router("/api/executions", "executions")
 
@@ -54,7 +56,7 @@ class RerunStarted(BaseModel):
     execution_id: UUID
 
 
-@router.post("/{execution_id}/resume")
+@router.post("/{execution_id}/resume", responses=refusals(NotPossible))
 def resume_execution(
     execution_id: UUID, admin: CurrentUser, executions: Executions, db: Db, resumption: Resumption | None = None
 ) -> ExecutionView:
@@ -63,7 +65,7 @@ def resume_execution(
     return executions.resume(execution_id, actor=actor_of(admin), reason=reason, db=db)
 
 
-@router.post("/{execution_id}/cancel")
+@router.post("/{execution_id}/cancel", responses=refusals(NotPossible))
 def cancel_execution(
     execution_id: UUID, cancellation: Cancellation, admin: CurrentUser, executions: Executions, db: Db
 ) -> ExecutionView:
@@ -71,7 +73,7 @@ def cancel_execution(
     return executions.cancel(execution_id, actor=actor_of(admin), reason=cancellation.reason, db=db)
 
 
-@router.post("/{execution_id}/rerun", status_code=201)
+@router.post("/{execution_id}/rerun", status_code=201, responses={201: CREATED, **refusals(NotPossible)})
 def rerun_execution(
     execution_id: UUID,
     rerun: Rerun,

@@ -14,8 +14,9 @@ from workflows.engine.status import Standing
 from workflows.payment_report import ReportRequest, payment_report
 from zea import errors
 from zea.accounts.models import User
-from zea.api import routing
+from zea.api import description, routing
 from zea.api.deps import CurrentUser, Db, IdempotencyKey
+from zea.api.description import CREATED, refusals
 from zea.api.executions import PreferredWait, Waiting, accepted, client
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.paging import Page, Paging, page
@@ -29,6 +30,7 @@ from zea.reports.service import check_request
 
 router = routing.router("/api/admin/reports", "reports")
 
+EXAMPLE = "booking_id,coach_id,date,duration_minutes,coach_name,week,start_time,end_time,status\r\n"
 Revision = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="the current one, unless given")]
 
 
@@ -59,7 +61,7 @@ class AcceptedReport(BaseModel):
     "/payment",
     status_code=201,
     response_model=MadeReport,
-    responses={202: {"model": AcceptedReport, "description": "Accepted, and not made within the time to wait."}},
+    responses={201: CREATED, **description.accepted(AcceptedReport, "made"), **refusals(errors.Cancelled)},
 )
 async def make_report(
     wanted: WantedReport, admin: CurrentUser, wait: PreferredWait, waiting: Waiting, key: IdempotencyKey = None
@@ -111,7 +113,11 @@ def list_reports(db: Db, paging: Paging) -> Page[ReportSummary]:
 
 
 # Before the report itself, whose path fits this one too.
-@router.get("/{report_id}.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+@router.get(
+    "/{report_id}.csv",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}, "example": EXAMPLE}}}},
+)
 def get_report_file(report_id: str, db: Db, revision: Revision = None) -> Response:
     """The report's sessions, one a line, as a spreadsheet program opens them."""
     found = archive.get_file(db, report_id, revision)

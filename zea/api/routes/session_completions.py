@@ -12,8 +12,9 @@ from workflows.engine.status import Standing
 from workflows.session_completion import CompletedSession, session_completion
 from zea import errors
 from zea.accounts.models import Role, User
-from zea.api import routing
+from zea.api import description, routing
 from zea.api.deps import CurrentUser, IdempotencyKey
+from zea.api.description import refusals
 from zea.api.executions import PreferredWait, Waiting, accepted, client
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.parties import actor_of
@@ -62,7 +63,10 @@ class AcceptedCompletion(BaseModel):
 @router.post(
     "/{booking_id}/complete",
     response_model=RecordedSession,
-    responses={202: {"model": AcceptedCompletion, "description": "Accepted, and not decided within the time to wait."}},
+    responses={
+        **description.accepted(AcceptedCompletion, "decided"),
+        **refusals(errors.BookingNotConfirmed, errors.Cancelled),
+    },
 )
 async def complete_booking(
     booking_id: UUID,

@@ -34,6 +34,7 @@ LOOK_AGAIN = timedelta(seconds=1)
 # Proxies end a stream in which nothing comes for long, and a reader that is gone is noticed by writing.
 HEARTBEAT_SECONDS = 15.0
 HEARTBEAT = ": still here\n\n"
+EXAMPLE = 'id: 1\nevent: execution.started\ndata: {"position": 1, "type": "execution.started"}\n\n'
 Position = Annotated[
     int | None, Query(ge=0, le=999_999_999, description="the position after which to begin; 0, unless given")
 ]
@@ -45,7 +46,7 @@ LastEventId = Annotated[
 @router.get(
     "/{execution_id}/watch",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}}}},
 )
 async def watch(
     execution_id: UUID,
