@@ -2,13 +2,17 @@
 
 import csv
 import io
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from threading import Event
 from typing import Any
 from uuid import UUID
+from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,6 +26,9 @@ from zea.db import transaction
 from zea.reports import archive
 from zea.reports.schemas import ReportView
 
+OFFICE, TABLE, WRITTEN = (
+    f"{{urn:oasis:names:tc:opendocument:xmlns:{each}:1.0}}" for each in ("office", "table", "text")
+)
 client = ExecutionClient(registry)
 HOUR = timedelta(hours=1)
 JANUARY = (date(2026, 1, 1), date(2026, 1, 31))
@@ -252,6 +259,29 @@ def complete_in_pairs(booking_ids: list[UUID], done: Event) -> int:
     return half
 
 
+def opened_by_libreoffice(path: Path) -> list[list[str]]:
+    """The cells of the sheet, as LibreOffice understands them; none of them is a formula."""
+    profile = f"-env:UserInstallation=file://{path.parent}/profile"
+    command = ["soffice", "--headless", profile, "--infilter=CSV:44,34,76,1", "--convert-to", "fods", "--outdir"]
+    subprocess.run([*command, str(path.parent), str(path)], check=True, capture_output=True, timeout=60)
+    tree = ElementTree.parse(path.with_suffix(".fods"))
+    assert tree.find(f".//{TABLE}table-cell[@{TABLE}formula]") is None
+    return [[_value(each) for each in row.iter(f"{TABLE}table-cell")] for row in tree.iter(f"{TABLE}table-row")]
+
+
+def _value(found: ElementTree.Element) -> str:
+    for kind in ("date-value", "value"):
+        if (value := found.get(OFFICE + kind)) is not None:
+            return value
+    return "\n".join(_text(each) for each in found.iter(f"{WRITTEN}p"))
+
+
+def _text(paragraph: ElementTree.Element) -> str:
+    """Tabs are elements of their own."""
+    inner = "".join("\t" + (each.tail or "") for each in paragraph)
+    return (paragraph.text or "") + inner
+
+
 class TestFile:
     """What a spreadsheet opens."""
 
@@ -283,6 +313,21 @@ class TestFile:
         assert escaped == {"=1+1", "-5", "+56 9 1234", "@SUM(A1)", "\tx", "＝1"}
         assert [int(row["duration_minutes"]) for row in rows(content)] == [60 + n for n in range(len(self.NAMES))]
         assert {row["date"] for row in rows(content)} == {"2026-01-12", "2026-01-13"}
+
+    @pytest.mark.skipif(not shutil.which("soffice"), reason="LibreOffice is not here: the strict reader has read it")
+    def test_is_opened_by_libreoffice_with_the_same_values(self, athlete: UUID, tmp_path: Path) -> None:
+        for number, name in enumerate(self.NAMES):
+            held(person("coach", name), athlete, [MORNING + 2 * number * HOUR], minutes=60 + number)
+        report(*JANUARY)
+        (tmp_path / "report.csv").write_bytes(file(*JANUARY))
+        header, *found = opened_by_libreoffice(tmp_path / "report.csv")
+        assert header[:4] == ["booking_id", "coach_id", "date", "duration_minutes"]
+        expected = rows(file(*JANUARY))
+        assert [row[0] for row in found] == [row["booking_id"] for row in expected]
+        assert [row[2] for row in found] == [row["date"] for row in expected]
+        assert [row[3] for row in found] == [row["duration_minutes"] for row in expected]
+        assert [row[4] for row in found] == [row["coach_name"] for row in expected]
+        assert [row[6].replace("T", " ") for row in found] == [row["start_time"] for row in expected]
 
     def test_is_longer_than_a_page_and_a_part(
         self, athlete: UUID, coach: UUID, monkeypatch: pytest.MonkeyPatch
