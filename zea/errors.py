@@ -3,6 +3,7 @@
     ZeaError
     ├── ConfigurationError          a setting is missing or unsafe; the process does not start
     ├── Unreachable                 the database or the broker cannot be reached
+    │   └── Degraded                executions do not move as they should
     ├── Busy                        somebody else is at it; try again in a few seconds
     ├── InvalidInput                well-formed, but not acceptable
     ├── Unauthenticated             no valid token, or wrong email or password
@@ -63,6 +64,12 @@ class Unreachable(ZeaError):
     """The database or the broker cannot be reached: start `zea up`, or check DATABASE_URL and REDIS_URL."""
 
     kind = "unreachable"
+
+
+class Degraded(Unreachable):
+    """Executions do not move as they should."""
+
+    kind = "degraded"
 
 
 class Busy(ZeaError):

@@ -112,6 +112,10 @@ def test_no_example_is_left_over() -> None:
     assert names <= fields | parameters, names - fields - parameters
 
 
+def test_errors_are_told_as_problems_only() -> None:
+    assert "HTTPValidationError" not in text()
+
+
 def test_nothing_of_this_machine_is_in_it() -> None:
     assert "zea.localhost" not in text()
     assert str(ROOT) not in text()

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from workflows.engine import approval_rows, interventions, search, store
 from workflows.engine.definition import Workflow
 from workflows.engine.models import ENDED
+from workflows.engine.pulse import Pulse, feel
 from workflows.engine.registry import Registry
 from workflows.engine.search import Filter
 from workflows.engine.start import Started, start
@@ -308,6 +309,11 @@ class ExecutionClient:
         with database.transaction() as db:
             store.found(store.read(db, execution_id), execution_id)
             return [event_view(row) for row in store.event_rows(db, execution_id, after, limit)]
+
+    def pulse(self) -> Pulse:
+        """Whether executions move: the oldest due work, what failed lately, the sweeps' lag and the queues' age."""
+        with database.reading() as db:
+            return feel(db)
 
     def close(self) -> None:
         """Give back this process's database connections; the client opens new ones when it is used again."""

@@ -56,6 +56,8 @@ class Execution(Base):
         Index("ix_workflow_executions_subject", "subject", "created_at", "id"),
         Index("ix_workflow_executions_status", "status", "created_at", "id"),
         Index("ix_workflow_executions_workflow", "workflow", "created_at", "id"),
+        # What has failed lately; it stays as small as what has failed.
+        Index("ix_workflow_executions_failed", "completed_at", postgresql_where=text("status = 'failed'")),
         CheckConstraint(
             "status IN ('running', 'waiting_for_approval', 'sleeping', 'compensating', 'completed', 'failed',"
             " 'cancelled')",

@@ -1,6 +1,7 @@
 """Whether this process lives, and whether it can do its work."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Literal
 
@@ -12,9 +13,12 @@ from redis.exceptions import RedisError
 from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import SQLAlchemyError
 
+from workflows.engine.pulse import QueueAge
 from zea import config, db
 from zea.api import limits, routing
-from zea.errors import Unreachable
+from zea.api.description import refusals
+from zea.api.executions import client
+from zea.errors import Degraded, Unreachable
 from zea.stack.schema import migrations
 
 router = routing.router("/health", "health")
@@ -30,6 +34,16 @@ class Health(BaseModel):
     status: Literal["alive", "ready"]
 
 
+class WorkflowHealth(BaseModel):
+    """Executions move: times are in seconds."""
+
+    status: Literal["healthy"]
+    oldest_due_seconds: float
+    failed_in_last_hour: int
+    sweep_lag_seconds: float
+    queues: list[QueueAge]
+
+
 @router.get("/live")
 async def live() -> Health:
     return Health(status="alive")
@@ -41,6 +55,15 @@ async def ready() -> Health:
     if reasons:
         raise Unreachable("; ".join(reasons))
     return Health(status="ready")
+
+
+@router.get("/workflows", responses=refusals(Degraded))
+def workflows() -> WorkflowHealth:
+    """Whether executions move: 503 with what does not, for longer than two sweeps take."""
+    pulse = client.pulse()
+    if problems := pulse.problems(late=2 * config.settings().sweep_interval.total_seconds()):
+        raise Degraded("; ".join(problems))
+    return WorkflowHealth(status="healthy", **asdict(pulse))
 
 
 async def _reasons_against(checks: dict[str, Callable[[], str | None]]) -> list[str]:
