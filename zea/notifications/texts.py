@@ -15,6 +15,11 @@ class Language(StrEnum):
     ENGLISH = "en"
 
 
+def language_of(locale: str) -> Language:
+    """What somebody with this locale reads."""
+    return Language.ENGLISH if locale.partition("-")[0] == "en" else Language.SPANISH
+
+
 WEEKDAYS = {
     Language.SPANISH: ("lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"),
     Language.ENGLISH: ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
@@ -41,7 +46,7 @@ class Reader:
 
     @property
     def language(self) -> Language:
-        return Language.ENGLISH if self.locale.partition("-")[0] == "en" else Language.SPANISH
+        return language_of(self.locale)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -17,12 +17,13 @@ from zea.api.limits import record_failure, refuse_after_failures
 from zea.api.schemas import Request
 from zea.db import transaction
 from zea.errors import EmailTaken, TooManyRequests, Unauthenticated
+from zea.notifications.texts import Language, language_of
 
 router = routing.router("/api/auth", "auth")
 
 WELCOME = {
-    "es": "Tu cuenta está lista. Completa tu perfil para reservar.",
-    "en": "Your account is ready. Complete your profile to book.",
+    Language.SPANISH: "Tu cuenta está lista. Completa tu perfil para reservar.",
+    Language.ENGLISH: "Your account is ready. Complete your profile to book.",
 }
 
 
@@ -53,7 +54,9 @@ def register(registration: Registration, db: Db, key: IdempotencyKey = None) -> 
 def _registered(db: Db, registration: Registration, password_hash: str) -> Registered:
     user_id = service.register(db, registration, password_hash)
     execution_id = onboardings.begin(db, user_id, registration.email)
-    return Registered(user_id=user_id, onboarding_execution_id=execution_id, message=WELCOME[registration.locale])
+    return Registered(
+        user_id=user_id, onboarding_execution_id=execution_id, message=WELCOME[language_of(registration.locale)]
+    )
 
 
 @router.post("/login", responses=refusals(Unauthenticated, TooManyRequests))

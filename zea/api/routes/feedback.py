@@ -17,13 +17,17 @@ from zea.api.parties import actor_of
 from zea.api.schemas import Request
 from zea.bookings import service as bookings
 from zea.errors import AlreadyDecided, DeadlinePassed, Forbidden, InvalidInput, NotFound
+from zea.notifications.texts import Language, language_of
 from zea.training import service as training
 from zea.training.schemas import Areas, BookingFeedback, Note, Stars
 
 router = routing.router("/api", "feedback")
 
 HIDDEN = NotFound("There is no such execution, or none that asks you for feedback.")
-THANKS = {"es": "¡Gracias! Tu respuesta quedó registrada.", "en": "Thank you! Your answer is recorded."}
+THANKS = {
+    Language.SPANISH: "¡Gracias! Tu respuesta quedó registrada.",
+    Language.ENGLISH: "Thank you! Your answer is recorded.",
+}
 
 
 class Feedback(Request):
@@ -65,7 +69,7 @@ def submit_feedback(feedback: Feedback, user: CurrentUser, executions: Execution
     except InvalidInput as error:
         # As the caller has written it: these fields stand at the top.
         raise InvalidInput(error.message, (error.field or "").removeprefix("data.") or None) from None
-    return ReceivedFeedback(message=THANKS["en" if user.locale == "en" else "es"])
+    return ReceivedFeedback(message=THANKS[language_of(user.locale)])
 
 
 def _asked(executions: ExecutionClient, feedback: Feedback, user: User) -> ApprovalView:

@@ -21,13 +21,14 @@ from zea.api.parties import actor_of
 from zea.api.schemas import AwareDatetime, Request
 from zea.bookings import service as bookings
 from zea.db import new_id, transaction
+from zea.notifications.texts import Language, language_of
 from zea.training import service as training
 
 router = routing.router("/api/bookings", "bookings")
 
 RECORDED = {
-    "es": "La sesión quedó registrada. Pedimos su opinión al atleta y al coach.",
-    "en": "The session is recorded. The athlete and the coach are asked how it was.",
+    Language.SPANISH: "La sesión quedó registrada. Pedimos su opinión al atleta y al coach.",
+    Language.ENGLISH: "The session is recorded. The athlete and the coach are asked how it was.",
 }
 
 
@@ -112,7 +113,7 @@ def _answer(standing: Standing, user: User) -> Response:
     execution_id, minutes = standing.execution_id, standing.output.get("billable_minutes")
     if minutes is not None:
         recorded = RecordedSession(
-            message=RECORDED["en" if user.locale == "en" else "es"],
+            message=RECORDED[language_of(user.locale)],
             execution_id=execution_id,
             billable_minutes=minutes,
         )
