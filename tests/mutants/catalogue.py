@@ -50,6 +50,10 @@ OUTAGE_TESTS = "tests/e2e/test_outages.py::"
 FAULTS = "tests/e2e/test_faults.py::"
 APPROVALS = "tests/integration/test_approvals.py::"
 TRAINING = "tests/integration/test_training.py::"
+CHANGES = "tests/integration/test_booking_changes.py::"
+ANSWERS = "tests/integration/test_booking_answers.py::"
+REPORT_TESTS = "tests/integration/test_reports.py::"
+REPORT_MAIL = "tests/integration/test_report_mail.py::"
 STORE = "workflows/engine/store.py"
 BACKLOG = "workflows/engine/backlog.py"
 SWEEP = "workflows/engine/sweep.py"
@@ -1468,10 +1472,88 @@ BOOKINGS = (
         "told_twice",
         "A notification is unique by execution, step and recipient.",
         "Should all else fail, people are told twice.",
-        "migrations/versions/2026_11_25_initial.py",
-        '["execution_id", "step", "recipient_id"], unique=True)',
-        '["execution_id", "step", "recipient_id", "id"], unique=True)',
+        "migrations/versions/2026_11_29_reports.py",
+        """        ["execution_id", "step", "recipient_id"],
+        unique=True,""",
+        """        ["execution_id", "step", "recipient_id", "id"],
+        unique=True,""",
         ("tests/integration/test_notifications.py::test_a_step_that_runs_again_tells_nobody_twice",),
+    ),
+    Mutant(
+        "booking_not_held",
+        "Whoever changes a booking holds its row first, and decides by what is true then.",
+        "Two cancel at once, and the second one's refund is refused by the ledger with an error.",
+        "zea/bookings/service.py",
+        "where(Booking.id == booking_id).with_for_update(key_share=True)",
+        "where(Booking.id == booking_id)",
+        (CHANGES + "test_cancelled_by_everybody_at_once_it_is_refunded_once",),
+    ),
+    Mutant(
+        "moved_beside_the_account",
+        "Moving a booking holds the athlete's account, as booking does.",
+        "Both meet in the exclusion constraint, where each waits for the other.",
+        "zea/bookings/changes.py",
+        "    credits.hold_account(db, booking.athlete_id)\n",
+        "",
+        (CHANGES + "test_moving_waits_for_whoever_books_for_the_same_athlete",),
+    ),
+    Mutant(
+        "accepted_and_failed",
+        "The answer 202 and the failure of a booking meet in one row, which only the first of them makes.",
+        "Somebody is told to wait for what has failed, and hears of nothing any more.",
+        "zea/bookings/answers.py",
+        "    return bool(connection(db).execute(first).scalar_one())\n",
+        "    return was_accepted\n",
+        (ANSWERS + "test_who_asks_after_the_end_is_not_told_to_wait",),
+    ),
+    Mutant(
+        "failure_told_without_savepoint",
+        "What tells of a failure runs in a savepoint of its own.",
+        "Should it fail, the execution cannot end: it fails again and again.",
+        "workflows/engine/progress.py",
+        "            with connection(self._db).begin_nested():\n",
+        "            if connection(self._db):\n",
+        (ANSWERS + "test_a_failure_that_cannot_be_told_is_a_failure_all_the_same",),
+    ),
+)
+
+REPORTS = (
+    Mutant(
+        "older_data_becomes_current",
+        "The current revision is the one with the newest data, not the one that was saved last.",
+        "A slow run hides what a fast one, begun later, has found.",
+        "zea/reports/service.py",
+        "    is_newest = report.current_data_at is None or data_at > report.current_data_at\n",
+        "    is_newest = True\n",
+        (REPORT_TESTS + "TestRevisions::test_with_older_data_do_not_become_current",),
+    ),
+    Mutant(
+        "revisions_counted_unheld",
+        "Whoever saves a revision holds the report's row.",
+        "Two at once count to the same number, and one of them fails.",
+        "zea/reports/service.py",
+        "    connection(db).execute(select(PaymentReport.id).where(wanted).with_for_update(key_share=True))\n",
+        "",
+        (REPORT_TESTS + "TestRevisions::test_of_fifty_at_once_are_whole_while_sessions_are_completed",),
+    ),
+    Mutant(
+        "cell_runs",
+        "A text that a spreadsheet would run is written as text.",
+        "Somebody calls himself =HYPERLINK(…), and the admin's spreadsheet opens it.",
+        "zea/reports/csv_file.py",
+        "isinstance(value, str) and value.startswith(BEGINS_FORMULA)",
+        "value is BEGINS_FORMULA",
+        ("tests/unit/test_report_rules.py::test_what_a_spreadsheet_would_run_is_text",),
+    ),
+    Mutant(
+        "month_taken_alone",
+        "A month is taken, and its execution started, in one transaction.",
+        "A start that fails leaves a month that nobody reports.",
+        "tasks/reports.py",
+        "    with transaction() as db:\n        taken = months.take_month(db, month, execution_id)\n",
+        "    with transaction() as db:\n        taken = months.take_month(db, month, execution_id)\n"
+        "    with transaction() as db:\n",
+        (REPORT_MAIL + "TestMonthlyRun::test_that_cannot_be_started_is_begun_by_the_next_tick",),
     ),
 )
 
@@ -1490,6 +1572,7 @@ AREAS: Mapping[str, Sequence[Mutant]] = {
     "Outages": OUTAGES,
     "Personal values": PERSONAL,
     "Bookings": BOOKINGS,
+    "Payment reports": REPORTS,
 }
 MUTANTS: Sequence[Mutant] = tuple(mutant for area in AREAS.values() for mutant in area)
 
