@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy import text
 
 from tests.waiting import wait_until
 from zea.accounts import service, tokens
@@ -74,6 +75,14 @@ def no_failures_counted(database: str) -> None:
     counters = list(limits.broker().scan_iter(limits.COUNTER_PREFIX + "*"))
     if counters:
         limits.broker().delete(*counters)
+
+
+@pytest.fixture
+def sweeps_run(database: str) -> None:
+    """What `GET /health/workflows` needs to call this database's executions healthy; there is no beat."""
+    with transaction() as db:
+        later = "now() + interval '1 hour'"
+        db.execute(text(f"INSERT INTO workflow_queues (queue, probed_at, passed_at) VALUES ('test', {later}, {later})"))
 
 
 @pytest.fixture

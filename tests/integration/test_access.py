@@ -276,6 +276,11 @@ def nobody_waits(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config.settings.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def sweeps(sweeps_run: None) -> None:
+    """Executions move, as far as anybody can tell."""
+
+
 @pytest.fixture
 def strangers(make_person: Callable[[Role], Person]) -> Mapping[Role, Headers]:
     """A person of each role, to whom nothing belongs."""

@@ -18,7 +18,7 @@ from zea.api.app import create_app
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 # A stream that ends with its execution is tested by hand.
 ENDLESS = "/api/executions/{execution_id}/watch"
-EXAMPLES = 15
+EXAMPLES = 10
 
 document = schemathesis.openapi.from_dict(create_app().openapi())
 OPERATIONS = {operation.ok().label: operation.ok() for operation in document.get_all_operations()}
@@ -30,7 +30,7 @@ def test_every_route_is_in_the_document() -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch, database: str) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch, sweeps_run: None) -> None:
     """There is no worker: nobody waits for one."""
     from zea import config
 

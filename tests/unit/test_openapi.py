@@ -104,6 +104,13 @@ def test_refusals_are_told_by_their_kinds() -> None:
     }
 
 
+def test_every_field_has_an_example_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing: list[str] = []
+    monkeypatch.setattr(examples, "nameless", lambda _, field: missing.append(field))
+    text()
+    assert not missing, "add them to VALUES in zea/api/examples.py"
+
+
 def test_no_example_is_left_over() -> None:
     """Each is used: by a field, or by a parameter."""
     fields = {name for schema in DOCUMENT["components"]["schemas"].values() for name in schema.get("properties", {})}

@@ -63,6 +63,6 @@ def feel(db: Session) -> Pulse:
     return Pulse(
         oldest_due_seconds=max(overdue, 0.0),
         failed_in_last_hour=failed,
-        sweep_lag_seconds=min((row["since_probe"] for row in queues), default=None),
+        sweep_lag_seconds=min((max(row["since_probe"], 0.0) for row in queues), default=None),
         queues=[QueueAge(row["queue"], max(row["age"], 0.0)) for row in queues],
     )
