@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from workflows.engine.client import ExecutionPage
 from workflows.engine.models import ExecutionStatus, StepStatus
@@ -46,8 +47,8 @@ def print_line(text: str, style: str = "") -> None:
     console().print(Text(on_one_line(text), style), soft_wrap=True)
 
 
-def print_table(table: Table) -> None:
-    """A table whose lines end where their text does, so that a narrow terminal shows no empty lines."""
+def print_table(table: Table | Tree) -> None:
+    """A table, or a tree, whose lines end where their text does, so that a narrow terminal shows no empty lines."""
     wide = console()
     with wide.capture() as drawn:
         wide.print(table)
