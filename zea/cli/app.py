@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "resume": Entry(INTERVENTIONS, "Let a failed execution go on."),
     "cancel": Entry(INTERVENTIONS, "End an execution, and undo what was completed."),
     "rerun": Entry(INTERVENTIONS, "Run an execution anew."),
+    "doctor": Entry("zea.cli.doctor", "Check whether everything is as it should be."),
     "workflows": Entry("zea.cli.workflows", "Show the definitions that this release runs."),
     "report": Entry("zea.cli.report", "Make a payment report of a period."),
     "users": Entry("zea.cli.users", "Create users.", group=True),
