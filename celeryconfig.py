@@ -35,8 +35,9 @@ worker_prefetch_multiplier = 1
 # back into its queue.
 worker_soft_shutdown_timeout = 3.0
 
-# What a person waits for has a queue of its own, so that it never stands behind what nobody waits for. Neither a slow
-# mail server nor a report of a million sessions holds up bookings or sweeps: they have the sweeper's spare processes.
+# What a person waits for has a queue of its own, so that it never stands behind what nobody waits for. A slow mail
+# server holds up neither bookings nor sweeps, because the sweeper has a process to spare; a report of a million
+# sessions holds up nothing, because reports have a worker of their own.
 task_default_queue = "workflows"
 # The first pattern that fits counts.
 task_routes = {

@@ -20,6 +20,7 @@ def procfile() -> dict[str, str]:
         ("web", processes.API),
         ("worker", processes.WORKER),
         ("sweeper", processes.SWEEPER),
+        ("reporter", processes.REPORTER),
         ("beat", processes.BEAT),
         ("flower", processes.FLOWER),
     ],
@@ -29,10 +30,10 @@ def test_the_procfile_runs_what_zea_up_runs(name: str, command: tuple[str, ...])
 
 
 def test_the_procfile_has_every_process_and_a_release_step() -> None:
-    assert list(procfile()) == ["release", "web", "worker", "sweeper", "beat", "flower"]
+    assert list(procfile()) == ["release", "web", "worker", "sweeper", "reporter", "beat", "flower"]
 
 
-@pytest.mark.parametrize("name", ["worker", "sweeper"])
+@pytest.mark.parametrize("name", ["worker", "sweeper", "reporter"])
 def test_a_worker_stops_within_bounds_wherever_it_runs(name: str) -> None:
     assert "REMAP_SIGTERM=SIGQUIT" in procfile()[name]
     assert processes.WORKER_STOP == {"REMAP_SIGTERM": "SIGQUIT"}

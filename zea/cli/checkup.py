@@ -27,7 +27,7 @@ OLDEST_POSTGRESQL = 15
 EXTENSIONS = frozenset({"btree_gist"})
 MOST_SKEW = 1.0  # seconds
 FULL, NEARLY_FULL = 0.95, 0.85
-QUEUES_OF_SWEEPER = frozenset({"sweeps", "mail", "reports"})
+WORKERS = {"worker": {"workflows", "notifications"}, "sweeper": {"sweeps", "mail"}, "reporter": {"reports"}}
 
 
 class Level(StrEnum):
@@ -181,7 +181,7 @@ class Checkup:
         inspect = app.control.inspect(timeout=PATIENCE)
         consumed = inspect.active_queues() or {}
         known = inspect.registered() or {}
-        for queues, who in ((set(registry.queues()) - QUEUES_OF_SWEEPER, "worker"), (QUEUES_OF_SWEEPER, "sweeper")):
+        for who, queues in WORKERS.items():
             here = [name for name, found in consumed.items() if queues <= {each["name"] for each in found}]
             if here:
                 yield ok(who, ", ".join(sorted(here)))

@@ -25,8 +25,13 @@ WORKER = (
     *("--pool", "prefork", "-c", "2", *WORKER_FEATURES),
 )
 SWEEPER = (
-    *(*CELERY, "worker", "-Q", "sweeps,mail,reports", "-n", "sweeper@%h"),
-    *("--pool", "prefork", "-c", "3", *WORKER_FEATURES),
+    *(*CELERY, "worker", "-Q", "sweeps,mail", "-n", "sweeper@%h"),
+    *("--pool", "prefork", "-c", "2", *WORKER_FEATURES),
+)
+# One at a time: a report of a million sessions takes a processor for a while, and its runs wait for each other anyway.
+REPORTER = (
+    *(*CELERY, "worker", "-Q", "reports", "-n", "reporter@%h"),
+    *("--pool", "prefork", "-c", "1", *WORKER_FEATURES),
 )
 BEAT = (*CELERY, "beat", "--loglevel", "INFO", "--pidfile=")
 FLOWER = (*CELERY, "flower", "--address=127.0.0.1", "--persistent=True", "--state-save-interval=5000")
@@ -48,6 +53,10 @@ def worker(environment: Mapping[str, str]) -> Program:
 
 def sweeper(environment: Mapping[str, str]) -> Program:
     return _program("sweeper", SWEEPER, {**environment, **WORKER_STOP}, WORKER_STAGE)
+
+
+def reporter(environment: Mapping[str, str]) -> Program:
+    return _program("reporter", REPORTER, {**environment, **WORKER_STOP}, WORKER_STAGE)
 
 
 def beat(schedule: Path, environment: Mapping[str, str]) -> Program:

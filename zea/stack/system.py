@@ -190,6 +190,7 @@ class System:
         supervisor.wait_ready("worker", self._worker_is_ready, PROCESS_READY_WITHIN)
         supervisor.wait_ready("api", self._api_is_alive, PROCESS_READY_WITHIN)
         supervisor.start(processes.sweeper(environment))
+        supervisor.start(processes.reporter(environment))
         supervisor.start(processes.beat(self.directory.path / "beat" / "schedule", environment))
         supervisor.wait_ready("api", self._api_is_ready, PROCESS_READY_WITHIN)
         login = f"{self.addresses.flower_user}:{self.addresses.flower_password}"
