@@ -6,7 +6,7 @@ from workflows.catalog import registry
 from workflows.engine.client import ExecutionClient
 from workflows.payment_report import ReportRequest, payment_report
 from zea.broker import app
-from zea.db import new_id, transaction
+from zea.db import transaction
 from zea.reports import months
 from zea.reports.periods import last_day
 
@@ -22,16 +22,9 @@ def begin() -> int:
 
 
 def _begin(month: date) -> bool:
-    execution_id = new_id()
+    inputs = ReportRequest(month, last_day(month))
     with transaction() as db:
-        taken = months.take_month(db, month, execution_id)
-        if taken:
-            client.start(
-                payment_report,
-                ReportRequest(month, last_day(month)),
-                actor="beat",
-                start_key=months.start_key(month),
-                execution_id=execution_id,
-                db=db,
-            )
-    return taken
+        if not months.take_month(db, month):
+            return False
+        client.start(payment_report, inputs, actor="beat", start_key=months.start_key(month), db=db)
+    return True

@@ -123,7 +123,6 @@ def _create_months() -> None:
     op.create_table(
         "payment_report_months",
         sa.Column("month_on", sa.Date(), nullable=False),
-        sa.Column("execution_id", sa.Uuid(), nullable=False),
         sa.CheckConstraint("extract(day FROM month_on) = 1", name=op.f("ck_payment_report_months_first_of_month")),
         sa.PrimaryKeyConstraint("month_on", name=op.f("pk_payment_report_months")),
     )

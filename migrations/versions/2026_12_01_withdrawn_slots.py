@@ -20,7 +20,17 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # A slot that nobody booked can go. One that a booking names can only be offered again.
+    # A slot that no booking names can go. What names another one, a cancelled booking, names the slot in its place, if
+    # there is one by now; else it is offered again.
+    op.execute(
+        """
+        UPDATE bookings SET slot_id = (
+            SELECT other.id FROM slots AS other
+            WHERE other.coach_id = withdrawn.coach_id
+              AND tstzrange(other.starts_at, other.ends_at) && tstzrange(withdrawn.starts_at, withdrawn.ends_at)
+            ORDER BY other.status = 'withdrawn', other.id DESC LIMIT 1)
+        FROM slots AS withdrawn WHERE withdrawn.id = bookings.slot_id AND withdrawn.status = 'withdrawn'"""
+    )
     op.execute("DELETE FROM slots WHERE status = 'withdrawn' AND id NOT IN (SELECT slot_id FROM bookings)")
     op.execute("UPDATE slots SET status = 'open' WHERE status = 'withdrawn'")
     _replace("status IN ('open', 'booked')", None)

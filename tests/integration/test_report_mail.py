@@ -55,9 +55,17 @@ class TestMail:
             db.execute(text("UPDATE users SET locale = 'en' WHERE id = :id"), {"id": admins[1]})
             db.execute(text("UPDATE users SET is_active = false WHERE id = :id"), {"id": person("admin", "gone")})
         spanish, english = sent(monkeypatch)
-        assert (spanish["Subject"], english["Subject"]) == ("Informe de pagos 2026-01", "Payment report 2026-01")
+        assert (spanish["Subject"], english["Subject"]) == (
+            "Informe de pagos 2026-01: todos los coaches",
+            "Payment report 2026-01: all coaches",
+        )
         said = spanish.get_body().get_content()
-        for part in ("1 de enero de 2026 – 31 de enero de 2026", "Sesiones: 1", "Horas: 1,58", "archivo adjunto"):
+        for part in (
+            "de todos los coaches, del 1 de enero de 2026 al 31 de enero de 2026",
+            "Sesiones: 1",
+            "Horas: 1,58",
+            "archivo adjunto",
+        ):
             assert part in said
         assert "Hours: 1.58" in english.get_body().get_content()
         for mail in (spanish, english):
@@ -65,6 +73,39 @@ class TestMail:
             assert attached.get_filename() == "report-ALL_COACHES-2026-01-01-2026-01-31.csv"
             assert attached.get_content_type() == "text/csv"
             assert attached.get_payload(decode=True) == file(*JANUARY)
+
+    def test_of_one_coach_says_of_whom(self, coach: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+        person("admin", "Berta")
+        report(*JANUARY, coach_id=coach)
+        deliver_due()
+        (mail,) = mails()
+        assert mail["Subject"] == "Informe de pagos 2026-01: Íñigo"
+        assert "de Íñigo, del 1 de enero" in mail.get_body().get_content()
+
+    def test_does_not_go_to_the_account_of_an_admin_who_has_left(
+        self, coach: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gone = person("admin", "Berta")
+        with transaction() as db:
+            db.execute(text("UPDATE users SET is_active = false WHERE id = :id"), {"id": gone})
+        (mail,) = sent(monkeypatch, f"{gone}@example.com")
+        assert mail["To"].addresses[0].addr_spec == f"{gone}@example.com"
+        with transaction() as db:
+            told = db.execute(text("SELECT recipient_id FROM notifications WHERE kind = 'report_ready'")).scalars()
+            assert told.all() == [None]
+
+    def test_whose_file_cannot_be_read_is_tried_again_and_stops_no_other(
+        self, coach: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("Berta", "Carla"):
+            person("admin", name)
+        report(*JANUARY)
+        with transaction() as db:
+            db.execute(text("DELETE FROM payment_report_file_parts"))
+        deliver_due()
+        with transaction() as db:
+            tried = db.execute(text("SELECT delivery_attempts, delivery_error FROM notifications")).all()
+        assert [tuple(each) for each in tried] == [(1, "EOFError")] * 2
 
     def test_goes_to_the_address_of_the_settings_instead(self, coach: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
         person("admin", "Berta")

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,9 +15,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from tests.held_sessions import held, person, report
+from tests.held_sessions import EXPORTED, STEPS, begin_report, client, held, person, report, run
 from tests.integration.conftest import Person
 from tests.integration.test_reports import HOUR, MORNING
+from tests.waiting import wait_until
 from tests.worker_here import working
 from zea.cli.app import app as cli
 
@@ -68,6 +71,23 @@ class TestMaking:
         assert (answer.status_code, answer.headers["Location"]) == (202, f"/api/executions/{execution_id}")
         assert api.get(answer.headers["Location"], headers=headers).json()["status"] == "running"
 
+    def test_of_who_was_a_coach_is_made_as_long_as_there_is_something_to_pay(
+        self, api: httpx.Client, admin: Person, worker: None
+    ) -> None:
+        coach = person("coach", "Íñigo")
+        held(coach, person("athlete", "Ana"), [MORNING])
+        api.patch(f"/api/admin/users/{coach}", json={"role": "athlete"}, headers=admin.headers)
+        answer = api.post(f"{URL}/payment", json={**JANUARY, "coach_id": str(coach)}, headers=admin.headers)
+        assert (answer.status_code, answer.json()["summary"]["total_sessions"]) == (201, 1)
+
+    def test_does_not_wait_for_the_mail(self, api: httpx.Client, admin: Person, sessions: int) -> None:
+        with ThreadPoolExecutor(1) as threads:
+            headers = {**admin.headers, "Prefer": "wait=10"}
+            asked = threads.submit(api.post, f"{URL}/payment", json=JANUARY, headers=headers)
+            wait_until(lambda: client.list_executions().items, what="it to begin")
+            run(client.list_executions().items[0].execution_id, EXPORTED)
+            assert asked.result(10).status_code == 201
+
     def test_with_one_key_is_done_once(self, api: httpx.Client, admin: Person, sessions: int, worker: None) -> None:
         headers = {**admin.headers, "Idempotency-Key": "january"}
         first, second = (api.post(f"{URL}/payment", json=JANUARY, headers=headers) for _ in range(2))
@@ -83,6 +103,9 @@ class TestMaking:
             ({**JANUARY, "coach_id": str(uuid4())}, "coach_id"),
             ({**JANUARY, "end_date": "2026-02-30"}, "end_date"),
             ({**JANUARY, "end_date": "2026-01-31T10:00:00Z"}, "end_date"),
+            ({**JANUARY, "end_date": 1_767_225_600}, "end_date"),
+            ({**JANUARY, "end_date": "20260131"}, "end_date"),
+            ({"start_date": "9999-12-01", "end_date": "9999-12-31"}, "end_date"),
             ({"start_date": "2026-01-01"}, "end_date"),
             ({**JANUARY, "month": 1}, "month"),
         ],
@@ -122,6 +145,23 @@ class TestReading:
         assert old["weekly_breakdown"] == [{"week": "2026-W03", "sessions": 2, "total_minutes": 120, "total_hours": 2}]
         assert [each["coach_name"] for each in old["coaches"]] == ["Íñigo"]
         assert old["period"] == {**JANUARY, "timezone": "America/Santiago"}
+
+    def test_hands_out_the_file_of_each_revision(self, api: httpx.Client, admin: Person, sessions: int) -> None:
+        report(date(2026, 1, 1), date(2026, 1, 31))
+        held(person("coach", "Berta"), person("athlete", "Eva"), [MORNING])
+        report(date(2026, 1, 1), date(2026, 1, 31))
+        files = [
+            api.get(f"{URL}/{REPORT_ID}.csv", params=query, headers=admin.headers)
+            for query in ({"revision": 1}, {"revision": 2}, {})
+        ]
+        assert [each.content.count(b"\r\n") - 1 for each in files] == [sessions, sessions + 1, sessions + 1]
+        assert [each.headers["ETag"] for each in files] == [f'"{sha256(each.content).hexdigest()}"' for each in files]
+
+    def test_of_a_file_that_is_not_written_yet_is_a_404(self, api: httpx.Client, admin: Person, sessions: int) -> None:
+        run(begin_report(date(2026, 1, 1), date(2026, 1, 31)), STEPS[:5])
+        assert api.get(f"{URL}/{REPORT_ID}", headers=admin.headers).status_code == 200
+        answer = api.get(f"{URL}/{REPORT_ID}.csv", headers=admin.headers)
+        assert (answer.status_code, "not written yet" in answer.json()["detail"]) == (404, True)
 
     def test_hands_out_the_file(self, api: httpx.Client, admin: Person, sessions: int) -> None:
         report(date(2026, 1, 1), date(2026, 1, 31))

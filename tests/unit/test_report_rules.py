@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from zea.errors import InvalidInput
 from zea.notifications.attachments import LARGEST_COMPRESSED, LARGEST_PLAIN, Form, form_of
-from zea.reports.csv_file import BEGINS_FORMULA, COLUMNS, Packer, cell, render, unpacked
+from zea.reports.csv_file import COLUMNS, Packer, cell, render, unpacked
 from zea.reports.lines import hours
 from zea.reports.periods import check_period, due_at, following, last_day, months_due, report_id_of
 
@@ -28,11 +29,11 @@ def test_a_number_is_never_escaped(number: float) -> None:
     assert cell(number) == number
 
 
-@given(TEXTS)
-def test_no_text_begins_as_a_formula_does(text: str) -> None:
-    written = str(cell(text))
-    assert not written.startswith(BEGINS_FORMULA)
-    assert written.removeprefix("'") == text.removeprefix("'")
+@given(TEXTS, st.sampled_from(["", ";", "\t", "\n", "\r\n"]))
+def test_no_text_begins_as_a_formula_does_nor_any_part_of_it(text: str, separator: str) -> None:
+    written = str(cell(f"{text}{separator}={text}"))
+    assert not any(part[:1] in "=+-@＝＋－＠" for part in re.split(r"[;\t\r\n]", written) if part)
+    assert str(cell(text)).replace("'", "") == text.replace("'", "")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx"])
@@ -55,6 +56,12 @@ def test_a_packed_file_is_the_same_again(chunks: list[bytes]) -> None:
     assert packer.size == sum(map(len, chunks))
 
 
+def test_a_file_whose_end_is_missing_is_not_taken_for_a_whole_one() -> None:
+    parts = list(Packer().parts([b"x" * 1000, b"y" * 1000]))
+    with pytest.raises(EOFError):
+        list(unpacked([parts[0][:-3]]))
+
+
 @pytest.mark.parametrize(
     ("minutes", "expected"), [(285, 4.75), (100, 1.67), (50, 0.83), (0, 0), (6_000_001, 100000.02)]
 )
@@ -68,7 +75,12 @@ def test_hours_have_two_decimals(minutes: int, expected: float) -> None:
 def test_a_period_is_a_day_at_least_and_a_year_at_most() -> None:
     check_period(date(2026, 1, 1), date(2026, 1, 1))
     check_period(date(2028, 1, 1), date(2028, 12, 31))
-    for start, end in [(date(2026, 1, 2), date(2026, 1, 1)), (date(2026, 1, 1), date(2027, 1, 2))]:
+    wrong = [
+        (date(2026, 1, 2), date(2026, 1, 1)),
+        (date(2026, 1, 1), date(2027, 1, 2)),
+        (date(9999, 12, 1), date(9999, 12, 31)),
+    ]
+    for start, end in wrong:
         with pytest.raises(InvalidInput) as refused:
             check_period(start, end)
         assert refused.value.field == "end_date"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from time import monotonic
@@ -38,10 +39,12 @@ class Outcome(StrEnum):
 
 
 class Due(NamedTuple):
-    """A notification that is held for delivery, and how often that was tried before."""
+    """A notification that is held for delivery, how often that was tried before, and the report that goes with it."""
 
     mail: Mail
     attempts: int
+    report_id: str | None
+    report_revision: int | None
 
 
 def deliver_due() -> int:
@@ -91,7 +94,7 @@ def _deliver(notification_id: UUID, way: Outgoing) -> Outcome:
         due = _lock_if_due(db, notification_id)
         if due is None:
             return Outcome.NOT_DUE
-        outcome, error = _send(due.mail, way)
+        outcome, error = _send(db, due, way)
         if error is None:
             _note_delivery(db, notification_id)
         else:
@@ -99,12 +102,12 @@ def _deliver(notification_id: UUID, way: Outgoing) -> Outcome:
         return outcome
 
 
-def _send(mail: Mail, way: Outgoing) -> tuple[Outcome, str | None]:
+def _send(db: Session, due: Due, way: Outgoing) -> tuple[Outcome, str | None]:
     try:
-        way.send(mail)
+        way.send(_with_report(db, due))
     except Exception as problem:
         error = described(problem)
-        log.warning("notification %s was not delivered: %s", mail.notification_id, error)
+        log.warning("notification %s was not delivered: %s", due.mail.notification_id, error)
         return (Outcome.UNREACHABLE if isinstance(problem, ServerUnreachable) else Outcome.FAILED), error
     return Outcome.SENT, None
 
@@ -118,6 +121,12 @@ def due_ids() -> Select[UUID]:
         .order_by(Notification.deliver_at)
         .limit(BATCH)
     )
+
+
+def _with_report(db: Session, due: Due) -> Mail:
+    if due.report_id is None:
+        return due.mail
+    return replace(due.mail, attachment=attachments.of_report(db, due.report_id, due.report_revision))
 
 
 def _lock_if_due(db: Session, notification_id: UUID) -> Due | None:
@@ -141,9 +150,8 @@ def _lock_if_due(db: Session, notification_id: UUID) -> Due | None:
     row = connection(db).execute(statement).one_or_none()
     if row is None:
         return None
-    attached = attachments.of_report(db, row.report_id, row.report_revision) if row.report_id else None
-    mail = Mail(row.id, row.created_at, row.title, row.body, row.recipient_name, row.recipient_email, attached)
-    return Due(mail, row.delivery_attempts)
+    mail = Mail(row.id, row.created_at, row.title, row.body, row.recipient_name, row.recipient_email)
+    return Due(mail, row.delivery_attempts, row.report_id, row.report_revision)
 
 
 def _note_delivery(db: Session, notification_id: UUID) -> None:

@@ -25,6 +25,7 @@ def notify_admin(
     ctx: StepContext,
     report_id: str,
     revision: int,
+    coach_id: UUID | None,
     period: Period,
     summary: Summary,
     csv_bytes: int,
@@ -32,8 +33,17 @@ def notify_admin(
 ) -> None:
     """Mail the report to ZEA_ADMIN_EMAIL or, where that is not set, to every admin."""
     form = form_of(csv_bytes, csv_compressed_bytes)
+    coach_name = db.scalar(select(User.name).where(User.id == coach_id)) if coach_id else None
     for recipient, reader in _payers(db):
-        text = report_ready(reader, report_id=report_id, revision=revision, period=period, summary=summary, form=form)
+        text = report_ready(
+            reader,
+            report_id=report_id,
+            revision=revision,
+            period=period,
+            summary=summary,
+            form=form,
+            coach_name=coach_name,
+        )
         attached = {"report_id": report_id, "report_revision": revision}
         service.notify(db, ctx=ctx, kind="report_ready", text=text, **recipient, **attached)
 

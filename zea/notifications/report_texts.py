@@ -3,38 +3,47 @@
 from datetime import date
 
 from zea.notifications.attachments import Form
-from zea.notifications.texts import Language, Reader, Text, day, letter
+from zea.notifications.texts import Language, Reader, Text, day, letter, one_line
 from zea.reports.periods import last_day
 from zea.reports.schemas import Period, Summary
 
 
 def report_ready(
-    reader: Reader, *, report_id: str, revision: int, period: Period, summary: Summary, form: Form
+    reader: Reader,
+    *,
+    report_id: str,
+    revision: int,
+    period: Period,
+    summary: Summary,
+    form: Form,
+    coach_name: str | None,
 ) -> Text:
     """To whoever pays the coaches."""
-    days = f"{day(reader, period.start_date)} – {day(reader, period.end_date)}"
+    first, last, coach = day(reader, period.start_date), day(reader, period.end_date), one_line(coach_name or "")
     if reader.language is Language.ENGLISH:
         return Text(
-            f"Payment report {_span(period)}",
+            f"Payment report {_span(period)}: {coach or 'all coaches'}",
             letter(
-                f"Hi {reader.name},",
-                f"The payment report for {days} is ready (revision {revision}).",
+                f"Hi {one_line(reader.name)},",
+                f"The payment report of {coach or 'all coaches'}, from {first} to {last}, is ready"
+                f" (revision {revision}).",
                 f"Sessions: {summary.total_sessions}\n"
                 f"Hours: {_number(summary.total_hours)}\n"
                 f"Average: {_number(summary.average_session_minutes)} minutes\n"
-                f"Awaiting feedback: {summary.sessions_awaiting_feedback}",
+                f"Sessions awaiting feedback: {summary.sessions_awaiting_feedback}",
                 _where_in_english(form, report_id),
             ),
         )
     return Text(
-        f"Informe de pagos {_span(period)}",
+        f"Informe de pagos {_span(period)}: {coach or 'todos los coaches'}",
         letter(
-            f"Hola, {reader.name}:",
-            f"El informe de pagos del {days} está listo (revisión {revision}).",
+            f"Hola, {one_line(reader.name)}:",
+            f"El informe de pagos de {coach or 'todos los coaches'}, del {first} al {last}, está listo"
+            f" (revisión {revision}).",
             f"Sesiones: {summary.total_sessions}\n"
             f"Horas: {_number(summary.total_hours).replace('.', ',')}\n"
             f"Promedio: {_number(summary.average_session_minutes).replace('.', ',')} minutos\n"
-            f"Esperan opinión: {summary.sessions_awaiting_feedback}",
+            f"Sesiones sin opinión: {summary.sessions_awaiting_feedback}",
             _where_in_spanish(form, report_id),
         ),
     )
@@ -70,4 +79,4 @@ def _where_in_spanish(form: Form, report_id: str) -> str:
         case Form.ZIP:
             return "Todas las sesiones están en el archivo adjunto, comprimido por su tamaño."
     place = f"/api/admin/reports/{report_id}.csv"
-    return f"El archivo con todas las sesiones es muy grande para un correo: descárgalo de {place}."
+    return f"El archivo con todas las sesiones es demasiado grande para un correo: descárgalo de {place}."

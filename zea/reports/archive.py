@@ -62,7 +62,7 @@ class ReportFile:
         return csv_name_of(self.report_id)
 
     def content(self) -> Iterator[bytes]:
-        """About a megabyte at a time; no connection is held between two of them."""
+        """A few megabytes at a time; no connection is held between two of them."""
         return unpacked(_parts(self.report_id, self.revision))
 
 

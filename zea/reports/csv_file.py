@@ -1,6 +1,7 @@
 """The file of a report: lines as CSV (RFC 4180) that Excel and LibreOffice open right, compressed in parts."""
 
 import csv
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
@@ -21,7 +22,8 @@ COLUMNS: Final = (
 # Without it Excel takes UTF-8 for its own code page, and garbles accents.
 BYTE_ORDER_MARK: Final = "\ufeff"
 # What a spreadsheet runs if a cell begins with it (OWASP, CSV Injection), and the wide forms of the same characters.
-BEGINS_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")
+# Where a list separator is a semicolon, as in Spanish, or lines are torn, what follows one begins a cell as well.
+BEGINS_FORMULA: Final = re.compile(r"(^|[;\t\r\n])(?=[=+\-@＝＋－＠])|^(?=[\t\r\n])")
 PART_BYTES: Final = 1024 * 1024
 
 Row = Sequence[object]
@@ -29,7 +31,7 @@ Row = Sequence[object]
 
 def cell(value: object) -> object:
     """The value as it stands in the file. Only text can be a formula: a number stays one, a negative one too."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(BEGINS_FORMULA) else value
+    return BEGINS_FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
 def render(pages: Iterable[Sequence[Row]]) -> Iterator[bytes]:
@@ -73,7 +75,13 @@ class Packer:
 
 
 def unpacked(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The content of these parts again."""
+    """The content of these parts again.
+
+    Raises:
+        EOFError: the last ones are missing.
+    """
     decompressor = zlib.decompressobj()
     for part in parts:
         yield decompressor.decompress(part)
+    if not decompressor.eof:
+        raise EOFError("The file's last part is missing.")

@@ -107,4 +107,3 @@ class MonthlyRun(Base):
     __table_args__ = (CheckConstraint("extract(day FROM month_on) = 1", name="first_of_month"),)
 
     month_on: Mapped[date] = mapped_column(primary_key=True)
-    execution_id: Mapped[UUID]

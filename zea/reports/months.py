@@ -1,7 +1,6 @@
 """The monthly run: which months' reports are due and were not begun, each once however often one looks."""
 
 from datetime import date
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import DateTime, func, select
@@ -28,10 +27,10 @@ def missing_months(db: Session) -> list[date]:
     return [month for month in months_due(month_of(first_session, zone), now_at, zone) if month not in begun]
 
 
-def take_month(db: Session, month: date, execution_id: UUID) -> bool:
-    """Note which execution makes the month's report; False if another one does already."""
+def take_month(db: Session, month: date) -> bool:
+    """Note that the month's report is begun; False if it was before."""
     taking = postgresql.insert(MonthlyRun).on_conflict_do_nothing(index_elements=[MonthlyRun.month_on])
-    taken = taking.values(month_on=month, execution_id=execution_id).returning(MonthlyRun.month_on)
+    taken = taking.values(month_on=month).returning(MonthlyRun.month_on)
     return db.scalar(taken) is not None
 
 

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 from zea.errors import InvalidInput
 
 LONGEST_PERIOD = timedelta(days=366)
+# Keeps a mistyped year out, and every date that is reckoned from it inside what Python can hold.
+LAST_DAY = date(2999, 12, 31)
 ALL_COACHES = "ALL_COACHES"
 # When a month's report is begun, on the first day of the next month, in the business zone (domain.md, section 1).
 BEGUN_AT = time(2)
@@ -17,10 +19,12 @@ def check_period(start_date: date, end_date: date) -> None:
     """Pass for a period that a report can be made of, both days included.
 
     Raises:
-        InvalidInput: it ends before it starts, or is longer than a year.
+        InvalidInput: it ends before it starts, is longer than a year, or ends in another millennium.
     """
     if end_date < start_date:
         raise InvalidInput("The last day of a period is not before its first.", "end_date")
+    if end_date > LAST_DAY:
+        raise InvalidInput(f"A report ends by {LAST_DAY}: correct the year.", "end_date")
     if end_date - start_date >= LONGEST_PERIOD:
         raise InvalidInput("A report covers at most 366 days: make one for each year.", "end_date")
 

@@ -167,7 +167,7 @@ def save_to_db(
         "weekly_breakdown": [asdict(each) for each in weekly_breakdown],
     }
     connection(db).execute(insert(ReportRevision), saved)
-    is_newest = report.current_data_at is None or data_at > report.current_data_at
+    is_newest = report.current_data_at is None or data_at >= report.current_data_at
     current = {"current_revision": revision} if is_newest else {}
     connection(db).execute(
         update(PaymentReport).where(PaymentReport.report_id == report_id).values(latest_revision=revision, **current)
@@ -176,7 +176,12 @@ def save_to_db(
 
 
 def export_csv(db: Session, *, fetch_id: UUID, timezone: str, report_id: str, revision: int) -> ExportedReport:
-    """Write the revision's file, which is kept in the database: every process of the system can hand it out."""
+    """Write the revision's file, which is kept in the database: every process of the system can hand it out.
+
+    One that is there stays as it is: it is made of the same lines.
+    """
+    if exported := _exported(db, report_id, revision):
+        return exported
     packer, compressed = Packer(), 0
     for number, part in enumerate(packer.parts(render(lines.pages(db, fetch_id, timezone)))):
         compressed += len(part)
@@ -188,6 +193,15 @@ def export_csv(db: Session, *, fetch_id: UUID, timezone: str, report_id: str, re
         .values(csv_bytes=packer.size, csv_compressed_bytes=compressed, csv_sha256=packer.sha256)
     )
     return ExportedReport(csv_name_of(report_id), packer.size, compressed)
+
+
+def _exported(db: Session, report_id: str, revision: int) -> ExportedReport | None:
+    wanted = (ReportRevision.report_id == report_id, ReportRevision.revision == revision)
+    sizes = select(ReportRevision.csv_bytes, ReportRevision.csv_compressed_bytes).where(*wanted)
+    size, compressed = connection(db).execute(sizes).one()
+    if size is None or compressed is None:
+        return None
+    return ExportedReport(csv_name_of(report_id), size, compressed)
 
 
 # Asking for one
