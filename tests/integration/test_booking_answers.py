@@ -7,9 +7,12 @@ from uuid import UUID
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
+from tests.booking_desk import at, grant, offer
 from tests.integration.conftest import Person
 from tests.requested_booking import (
+    AGAIN,
     BLOCK,
     NOTIFICATIONS,
     confirmed_booking,
@@ -21,6 +24,7 @@ from tests.requested_booking import (
 )
 from workflows.catalog import registry
 from workflows.engine.client import ExecutionClient
+from zea.api.routes import booking_requests
 from zea.bookings import answers
 from zea.db import transaction
 from zea.errors import NotPossible
@@ -66,6 +70,36 @@ class TestOverHttp:
         assert "Coach Pérez" in notification["body"]
         again = api.post("/api/bookings", json=wanted, headers={**athlete.headers, "Idempotency-Key": "once"})
         assert (again.status_code, again.json()["type"]) == (409, "urn:zea:problem:insufficient-credits")
+
+    def test_a_repeated_request_is_answered_with_the_present_truth(
+        self, api: httpx.Client, athlete: Person, coach: Person
+    ) -> None:
+        offer(coach.user_id, 30)
+        grant(athlete.user_id, 1)
+        wanted = {"coach_id": str(coach.user_id), "slot_datetime": at(30).isoformat()}
+        headers = {**athlete.headers, "Idempotency-Key": "once"}
+        execution_id = api.post("/api/bookings", json=wanted, headers=headers).json()["execution_id"]
+        deliver(UUID(execution_id), BLOCK)
+        confirmed = api.post("/api/bookings", json=wanted, headers=headers)
+        assert (confirmed.status_code, confirmed.json()["status"]) == (201, "CONFIRMED")
+        api.post(f"{confirmed.headers['Location']}/cancel", headers=coach.headers)
+        again = api.post("/api/bookings", json=wanted, headers=headers)
+        assert (again.status_code, again.json()) == (201, {**confirmed.json(), "status": "CANCELLED"})
+
+    def test_who_is_refused_at_the_last_moment_is_told_so_and_not_to_wait(
+        self, api: httpx.Client, athlete: Person, coach: Person, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        offer(coach.user_id, 30)
+
+        def fail_first(execution_id: UUID) -> bool:
+            deliver(execution_id, BLOCK)
+            return accept(execution_id)
+
+        monkeypatch.setattr(booking_requests, "_accept", fail_first)
+        wanted = {"coach_id": str(coach.user_id), "slot_datetime": at(30).isoformat()}
+        answer = api.post("/api/bookings", json=wanted, headers=athlete.headers)
+        assert (answer.status_code, answer.json()["type"]) == (409, "urn:zea:problem:insufficient-credits")
+        assert told(athlete.user_id) == []
 
 
 def test_who_was_told_at_once_is_not_told_again(database: str) -> None:
@@ -122,6 +156,23 @@ def test_a_failure_that_cannot_be_told_is_a_failure_all_the_same(
     assert "tell_of_failed_booking" in caplog.text
     with pytest.raises(NotPossible):
         client.cancel(booking.execution_id, actor="test", reason="it has ended")
+
+
+def test_a_failure_that_may_be_told_later_is_recorded_later(database: str) -> None:
+    """Telling met a deadlock: the whole of it is done again, and nothing of it is lost."""
+    booking = requested_booking(credits=0)
+    assert accept(booking.execution_id)
+    with transaction() as db:
+        db.execute(text(AGAIN))
+        db.execute(text("CREATE TRIGGER again BEFORE INSERT ON notifications EXECUTE FUNCTION again()"))
+    with pytest.raises(OperationalError):
+        deliver(booking.execution_id, BLOCK)
+    assert client.get_execution_status(booking.execution_id).status == "running"
+    with transaction() as db:
+        db.execute(text("DROP FUNCTION again CASCADE"))
+    deliver(booking.execution_id, BLOCK)
+    assert client.get_execution_status(booking.execution_id).status == "failed"
+    assert [kind for kind, _ in told(booking.athlete_id)] == ["booking_failed"]
 
 
 def test_answer_and_failure_at_once_agree(database: str) -> None:

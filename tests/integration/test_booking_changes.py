@@ -13,15 +13,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from tests.booking_desk import at, at_once, book, booked, grant, offer
+from tests.booking_desk import at, at_once, book, booked, context, grant, offer
 from tests.integration.conftest import Person, wait_for_a_lock_to_be_wanted
-from zea import config
+from zea import clock, config
 from zea.accounts import service as accounts
 from zea.accounts.models import Role
 from zea.bookings import changes
 from zea.credits import service as credits
 from zea.db import transaction
 from zea.errors import BookingNotConfirmed, OverlappingBooking, SlotUnavailable
+from zea.notifications import service as notifications
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
@@ -131,6 +132,33 @@ class TestCancelling:
             assert "Reason:\nlesión de rodilla" in told["body"]
             assert "The slot is open again." in told["body"]
 
+    @pytest.mark.parametrize("who", ["athlete", "coach", "admin"])
+    def test_is_signed_by_who_did_it(self, desk: Desk, who: str) -> None:
+        desk.begins(2 * DAY)
+        desk.post("cancel", getattr(desk, who))
+        with transaction() as db:
+            signed = text("""
+                SELECT cancelled_by, actor FROM bookings JOIN credit_ledger ON booking_id = bookings.id
+                WHERE kind = 'refund'""")
+            assert set(db.execute(signed).one()) == {f"user:{getattr(desk, who).user_id}"}
+
+    def test_before_people_were_told_of_it_leaves_nothing_to_tell(self, desk: Desk) -> None:
+        """What was confirmed is told a moment later, or a while, and may not be true any more."""
+        with transaction() as db:
+            found = db.execute(text("SELECT starts_at, execution_id FROM bookings")).one()
+        desk.post("cancel", desk.coach)
+        told = {
+            "booking_id": desk.booking_id,
+            "coach_id": desk.coach.user_id,
+            "athlete_id": desk.athlete.user_id,
+            "starts_at": found.starts_at,
+        }
+        ctx = context("notify", found.execution_id)
+        with transaction() as db:
+            notifications.notify_coach(db, ctx=ctx, athlete_notes=None, **told)
+            notifications.notify_athlete(db, ctx=ctx, credits_left=1, **told)
+        assert desk.kinds() == (["booking_cancelled"], [])
+
     def test_needs_no_body(self, desk: Desk) -> None:
         answer = desk.api.post(f"/api/bookings/{desk.booking_id}/cancel", headers=desk.athlete.headers)
         assert answer.status_code == 200
@@ -217,6 +245,21 @@ class TestMoving:
         assert problem(answer) == (409, "overlapping-booking")
         assert desk.slots() == ["booked", "open", "open"]
 
+    def test_to_another_coachs_hour_is_a_conflict(self, desk: Desk, make_person: Callable[[Role], Person]) -> None:
+        offer(make_person(Role.COACH).user_id, 9)
+        answer = desk.post("reschedule", desk.athlete, slot_datetime=at(9).isoformat())
+        assert problem(answer) == (409, "slot-unavailable")
+
+    def test_to_an_hour_that_has_begun_is_a_conflict(self, desk: Desk) -> None:
+        with transaction() as db:
+            db.execute(
+                text(
+                    "UPDATE slots SET starts_at = starts_at - interval '3 days', ends_at = ends_at - interval '3 days'"
+                )
+            )
+        moment = (at(3) - 3 * DAY).isoformat()
+        assert problem(desk.post("reschedule", desk.athlete, slot_datetime=moment)) == (409, "slot-unavailable")
+
     def test_to_a_time_without_offset_is_a_422(self, desk: Desk) -> None:
         answer = desk.post("reschedule", desk.athlete, slot_datetime="2030-01-01T09:00:00")
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "slot_datetime")
@@ -235,11 +278,26 @@ class TestMissing:
         assert "El crédito no se devuelve." in desk.told(desk.athlete)[0]["body"]
         assert problem(desk.post("cancel", desk.coach)) == (409, "booking-not-confirmed")
 
+    def test_is_not_for_who_is_no_longer_the_athlete_that_they_were(self, desk: Desk) -> None:
+        """Somebody who has become a coach is a party to the booking that they made as an athlete."""
+        desk.begins(-SECOND)
+        changed = {"role": "coach"}
+        desk.api.patch(f"/api/admin/users/{desk.athlete.user_id}", json=changed, headers=desk.admin.headers)
+        assert problem(desk.post("no-show", desk.athlete)) == (403, "forbidden")
+        now = clock.now()
+        times = {
+            "actual_start_time": (now - timedelta(minutes=2)).isoformat(),
+            "actual_end_time": (now - timedelta(minutes=1)).isoformat(),
+        }
+        assert problem(desk.post("complete", desk.athlete, **times)) == (403, "forbidden")
+        assert desk.booking()["status"] == "CONFIRMED"
+
     def test_is_not_for_athletes(self, desk: Desk) -> None:
         desk.begins(-SECOND)
         assert problem(desk.post("no-show", desk.athlete)) == (403, "forbidden")
 
     def test_before_the_start_is_a_conflict(self, desk: Desk) -> None:
+        desk.begins(5 * SECOND)
         assert problem(desk.post("no-show", desk.coach)) == (409, "booking-not-begun")
 
 

@@ -193,6 +193,21 @@ class TestCompletion:
         assert problem(session.complete()) == (409, "booking-not-confirmed")
         assert len(client.list_executions().items) == 1
 
+    def test_of_a_booking_that_was_moved_meanwhile_is_refused(self, session: Session) -> None:
+        """It was looked at before it was moved to a day on which this cannot have been."""
+        now = clock.now()
+        people = session.athlete.user_id, session.coach.user_id
+        inputs = CompletedSession(session.booking_id, *people, now - 2 * HOUR, now - HOUR)
+        with transaction() as db:
+            days = "interval '9 days'"
+            db.execute(text(f"UPDATE bookings SET starts_at = starts_at + {days}, ends_at = ends_at + {days}"))
+        execution_id = client.start(session_completion, inputs, actor="test").execution_id
+        wait_until(lambda: client.get_execution_status(execution_id).completed_at, what="it to end")
+        error = client.get_execution_status(execution_id).error
+        assert error is not None
+        assert error.kind == "booking_not_confirmed"
+        assert session.booking()["status"] == "CONFIRMED"
+
     def test_that_lost_a_race_is_told_so(self, session: Session) -> None:
         """Both have seen the booking confirmed before either has completed it."""
         assert session.complete().status_code == 200

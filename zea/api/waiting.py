@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -35,17 +36,29 @@ class WaitingRoom:
         self._client = client
         self._waiting: dict[UUID, set[Waiter]] = defaultdict(set)
         self._look_now = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Listen and poll while the block runs."""
-        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
+        self._run(self._listen())
+        self._run(self._poll())
         try:
             yield
         finally:
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        # Kept here: the event loop itself only knows tasks weakly.
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def see_to(self, call: Callable[[], object]) -> None:
+        """Have ``call`` made in a thread once the database, which is away now, is back."""
+        self._run(_until_it_succeeds(call))
 
     @contextmanager
     def expecting(self, execution_id: UUID) -> Iterator["Waiter"]:
@@ -168,6 +181,17 @@ class Waiter:
         except UNAVAILABLE as error:
             log.warning("execution %s cannot be looked at: %s", self.execution_id, error)
             return standing
+
+
+async def _until_it_succeeds(call: Callable[[], object]) -> None:
+    while True:
+        await asyncio.sleep(LONGEST_RECONNECT_SECONDS)
+        try:
+            await run_in_threadpool(call)
+        except UNAVAILABLE as error:
+            log.warning("tried again later: %s", error)
+        else:
+            return
 
 
 @asynccontextmanager

@@ -97,10 +97,12 @@ def mark_missed(db: Session, booking_id: UUID, by: User) -> Booking:
 
     Raises:
         NotFound: there is no such booking, or none that this person may see.
+        Forbidden: it is not they who coach it.
         BookingNotConfirmed: it is not confirmed, or not any more.
         BookingNotBegun: it has not begun.
     """
     booking, now = _held(db, booking_id, by, "missed")
+    service.require_its_coach(booking, by.id, Role(by.role))
     if now < booking.starts_at:
         raise BookingNotBegun
     booking.status = BookingStatus.NO_SHOW

@@ -27,7 +27,7 @@ from zea.availability.models import OFFERED, Slot, SlotStatus
 from zea.bookings.models import LIVE, Booking, BookingStatus
 from zea.context import StepContext
 from zea.db import connection, violated_constraint
-from zea.errors import Conflict, NotFound, OverlappingBooking, Refusal, SlotUnavailable
+from zea.errors import Conflict, Forbidden, NotFound, OverlappingBooking, Refusal, SlotUnavailable
 
 MOMENT = DateTime(timezone=True)
 REFUSED_BY: dict[str | None, type[Refusal]] = {
@@ -221,6 +221,11 @@ def get_booking(db: Session, booking_id: UUID, viewer_id: UUID, role: Role) -> B
     return booking
 
 
+def status_of(db: Session, booking_id: UUID) -> BookingStatus:
+    """How a booking that there is stands now."""
+    return BookingStatus(db.scalars(select(Booking.status).where(Booking.id == booking_id)).one())
+
+
 def hold_booking(db: Session, booking_id: UUID, viewer_id: UUID, role: Role) -> Booking:
     """The booking as it is now, which nobody else changes until the transaction ends.
 
@@ -230,6 +235,16 @@ def hold_booking(db: Session, booking_id: UUID, viewer_id: UUID, role: Role) -> 
     get_booking(db, booking_id, viewer_id, role)
     held = select(Booking).where(Booking.id == booking_id).with_for_update(key_share=True)
     return db.scalars(held, execution_options={"populate_existing": True}).one()
+
+
+def require_its_coach(booking: Booking, user_id: UUID, role: Role) -> None:
+    """Pass for the booking's own coach, and for admins: an athlete may have become a coach since they booked.
+
+    Raises:
+        Forbidden: it is somebody else.
+    """
+    if role is not Role.ADMIN and user_id != booking.coach_id:
+        raise Forbidden("Only the coach of this booking, or an admin, may say how it went.")
 
 
 def trains(db: Session, coach_id: UUID, athlete_id: UUID) -> bool:

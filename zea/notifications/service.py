@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from zea.accounts import onboarding
 from zea.accounts.models import User
 from zea.accounts.onboarding import ProfileAnswer
+from zea.bookings.models import LIVE, Booking
 from zea.context import StepContext
 from zea.db import connection
 from zea.errors import NotFound
@@ -20,6 +21,9 @@ from zea.notifications.texts import Reader, Text
 
 READERS = select(User.id, User.name, User.locale, User.timezone).where(
     User.id.in_([bindparam("coach_id"), bindparam("athlete_id")])
+)
+STANDING = select(Booking.id).where(
+    Booking.id == bindparam("booking_id"), Booking.starts_at == bindparam("starts_at"), LIVE
 )
 # A step that runs again finds its notification there, and tells nobody twice.
 INSERT = postgresql.insert(Notification).on_conflict_do_nothing(
@@ -40,7 +44,9 @@ def notify_coach(
     starts_at: datetime,
     athlete_notes: str | None,
 ) -> None:
-    """Tell the coach who comes when, and what the athlete wrote."""
+    """Tell the coach who comes when, and what the athlete wrote; nothing, if that is not true any more."""
+    if not _stands(db, booking_id, starts_at):
+        return
     readers = readers_of(db, coach_id, athlete_id)
     text = texts.booking_received(
         readers[coach_id], athlete_name=readers[athlete_id].name, starts_at=starts_at, notes=athlete_notes
@@ -58,12 +64,19 @@ def notify_athlete(
     starts_at: datetime,
     credits_left: int,
 ) -> None:
-    """Tell the athlete that the booking stands, and what is left to pay with."""
+    """Tell the athlete that the booking stands, and what is left to pay with; nothing, if it does not any more."""
+    if not _stands(db, booking_id, starts_at):
+        return
     readers = readers_of(db, coach_id, athlete_id)
     text = texts.booking_confirmed(
         readers[athlete_id], coach_name=readers[coach_id].name, starts_at=starts_at, credits_left=credits_left
     )
     notify(db, ctx=ctx, recipient_id=athlete_id, kind="booking_confirmed", text=text)
+
+
+def _stands(db: Session, booking_id: UUID, starts_at: datetime) -> bool:
+    """Whether the booking was neither cancelled nor moved meanwhile, of which its parties have been told."""
+    return connection(db).execute(STANDING, {"booking_id": booking_id, "starts_at": starts_at}).first() is not None
 
 
 def ask_for_profile(db: Session, *, ctx: StepContext, user_id: UUID) -> ProfileAnswer | None:

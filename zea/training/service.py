@@ -61,12 +61,17 @@ def record_time(
     """Complete the booking, with the minutes between start and end, rounded half up.
 
     Raises:
-        BookingNotConfirmed: it was completed, cancelled or missed meanwhile.
+        BookingNotConfirmed: it was completed, cancelled, missed or moved meanwhile.
     """
     minutes = rounded_minutes(actual_end_time - actual_start_time)
     statement = (
         update(Booking)
-        .where(Booking.id == booking_id, Booking.status == BookingStatus.CONFIRMED.value)
+        .where(
+            Booking.id == booking_id,
+            Booking.status == BookingStatus.CONFIRMED.value,
+            # It may have been moved since it was asked for.
+            Booking.starts_at <= actual_start_time + EARLIEST_START,
+        )
         .values(
             status=BookingStatus.COMPLETED.value,
             actual_start_time=actual_start_time,

@@ -1,6 +1,6 @@
 """Asking for a booking: starts the workflow, waits a moment, and answers with what came of it."""
 
-from typing import Literal
+from functools import partial
 from uuid import UUID
 
 from fastapi import Response
@@ -16,10 +16,13 @@ from zea.accounts import service as accounts
 from zea.api import description, routing
 from zea.api.deps import IdempotencyKey, Identity
 from zea.api.description import CREATED, refusals
+from zea.api.errors import UNAVAILABLE
 from zea.api.executions import LONGEST_WAIT, PreferredWait, Waiting, accepted, client
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.schemas import AwareDatetime, Request
+from zea.api.waiting import WaitingRoom
 from zea.bookings import answers
+from zea.bookings import service as bookings
 from zea.bookings.models import BookingStatus
 from zea.db import new_id, transaction
 
@@ -37,16 +40,10 @@ class NewBooking(Request):
 
 
 class ConfirmedBooking(BaseModel):
-    """The booking stands."""
+    """The booking stands; or, when the request is repeated later, how it stands by then."""
 
     booking_id: UUID
-    status: Literal["CONFIRMED"]
-    execution_id: UUID
-
-
-class AcceptedBooking(BaseModel):
-    """The request is kept and will be decided; its execution tells how it stands."""
-
+    status: BookingStatus
     execution_id: UUID
 
 
@@ -56,7 +53,7 @@ class AcceptedBooking(BaseModel):
     response_model=ConfirmedBooking,
     responses={
         201: CREATED,
-        **description.accepted(AcceptedBooking, "decided"),
+        **description.accepted("decided"),
         **refusals(
             errors.SlotUnavailable,
             errors.InsufficientCredits,
@@ -74,13 +71,17 @@ async def request_booking(
     key: IdempotencyKey = None,
 ) -> Response:
     """Book an hour with a coach; one credit is taken when it is confirmed."""
-    with waiting.expecting(new_id()) as waiter:
+    own_id = new_id()
+    with waiting.expecting(own_id) as waiter:
         waiter.follow(await run_in_threadpool(_begin, booking, athlete, key, waiter.execution_id))
         standing = await waiter.until(_is_decided, wait)
-        if not _is_decided(standing) and not await run_in_threadpool(_accept, waiter.execution_id):
+        if not _is_decided(standing) and not await _accepted(waiting, waiter.execution_id):
             # It has come to nothing at this moment: the caller is told why, and not to wait.
             standing = await waiter.until(_is_decided, LONGEST_WAIT)
-        return _answer(standing)
+        if not _is_confirmed(standing):
+            return _not_confirmed(standing)
+        is_repeated = waiter.execution_id != own_id
+        return await run_in_threadpool(_present, standing) if is_repeated else _confirmed(standing)
 
 
 def _begin(booking: NewBooking, athlete: Identity, key: str | None, execution_id: UUID) -> UUID:
@@ -94,6 +95,15 @@ def _begin(booking: NewBooking, athlete: Identity, key: str | None, execution_id
         if known_id == execution_id:
             client.start(booking_request, inputs, actor=caller, execution_id=execution_id, db=db)
     return known_id
+
+
+async def _accepted(waiting: WaitingRoom, execution_id: UUID) -> bool:
+    """Whether the caller is told to wait. It is accepted: that the database is away at this moment changes nothing."""
+    try:
+        return await run_in_threadpool(_accept, execution_id)
+    except UNAVAILABLE:
+        waiting.see_to(partial(_accept, execution_id))
+        return True
 
 
 def _accept(execution_id: UUID) -> bool:
@@ -111,14 +121,21 @@ def _is_confirmed(standing: Standing) -> bool:
     return bool(standing.output.get("status") == BookingStatus.CONFIRMED)
 
 
-def _answer(standing: Standing) -> Response:
-    execution_id = standing.execution_id
-    if not _is_confirmed(standing):
-        if standing.error is not None:
-            raise errors.told(standing.error.kind, standing.error.message)
-        return accepted(execution_id)
-    confirmed = ConfirmedBooking(
-        booking_id=standing.output["booking_id"], status="CONFIRMED", execution_id=execution_id
+def _not_confirmed(standing: Standing) -> Response:
+    if standing.error is not None:
+        raise errors.told(standing.error.kind, standing.error.message)
+    return accepted(standing.execution_id)
+
+
+def _present(standing: Standing) -> Response:
+    """For a request that is repeated: the booking may have been changed since the first one was answered."""
+    with transaction() as db:
+        return _confirmed(standing, bookings.status_of(db, UUID(standing.output["booking_id"])))
+
+
+def _confirmed(standing: Standing, status: BookingStatus = BookingStatus.CONFIRMED) -> Response:
+    booking = ConfirmedBooking(
+        booking_id=standing.output["booking_id"], status=status, execution_id=standing.execution_id
     )
-    location = f"/api/bookings/{confirmed.booking_id}"
-    return JSONResponse(confirmed.model_dump(mode="json"), 201, headers={"Location": location})
+    location = f"/api/bookings/{booking.booking_id}"
+    return JSONResponse(booking.model_dump(mode="json"), 201, headers={"Location": location})
