@@ -290,7 +290,8 @@ def test_the_walk_is_taken_again_beside_one_that_was_taken(serving: Machine) -> 
         result = serving.run("demo")
         assert (result.returncode, result.stderr) == (0, "")
         assert time.monotonic() - began < WALKED_WITHIN
-        assert "FINALIZED" in result.stdout.splitlines()[-1]
+        assert "FINALIZED" in result.stdout
+        assert "notify_admin" in result.stdout.splitlines()[-2]
 
 
 def test_the_walks_short_deadlines_are_its_own(serving: Machine) -> None:

@@ -401,6 +401,14 @@ def test_an_account_that_an_admin_closes_is_signed_out_for_good(api: httpx.Clien
     assert login(api).status_code == 200
 
 
+def test_a_sign_in_that_meets_the_closing_of_its_account_ends_with_it(api: httpx.Client, admin: Person) -> None:
+    """The password was looked at before."""
+    user_id = UUID(register(api).json()["user_id"])
+    change(api, admin, user_id, is_active=False)
+    with transaction() as db:
+        assert sign_ins.start_session(db, user_id, Role.ATHLETE) is None
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_what_an_admin_makes_of_people_they_are(api: httpx.Client, admin: Person, role: Role) -> None:
     user_id = register(api).json()["user_id"]

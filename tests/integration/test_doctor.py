@@ -41,7 +41,7 @@ def test_servers_that_run_are_fine_and_processes_that_do_not_are_named(sweeps_ru
     assert code == 1
     for name in ("settings", "database", "migrations", "definitions", "clock", "broker", "beat", "due work", "disk"):
         assert set(levels(found, name)) <= {"ok", "warn"}, found[name]
-    for name in ("worker", "sweeper"):
+    for name in ("worker", "sweeper", "reporter"):
         (line,) = found[name]
         assert (line["level"], "nobody works off" in line["said"], "Procfile" in line["advice"]) == ("fail", True, True)
     assert (levels(found, "api"), levels(found, "flower")) == (["warn"], ["warn"])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 
@@ -31,6 +32,34 @@ def test_the_schema_is_what_the_models_say_and_every_migration_can_be_undone(ser
         left = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
     assert left == [("alembic_version",)]
     alembic(url, "upgrade", "head")
+
+
+WITHDRAWN = """
+    INSERT INTO users (id, email, email_key, password_hash, name, role, locale, timezone, is_active, can_book)
+    SELECT id, id::text, id::text, '-', '-', role, 'es', 'America/Santiago', true, false
+    FROM (VALUES (%(coach)s::uuid, 'coach'), (%(athlete)s::uuid, 'athlete')) AS person (id, role);
+    INSERT INTO slots (id, coach_id, starts_at, ends_at, status)
+    SELECT id, %(coach)s, now(), now() + interval '1 hour', status
+    FROM (VALUES (%(withdrawn)s::uuid, 'withdrawn'), (gen_random_uuid(), 'withdrawn'), (%(offered)s::uuid, 'open'))
+        AS slot (id, status);
+    INSERT INTO bookings (id, athlete_id, coach_id, slot_id, starts_at, ends_at, status, execution_id, cancelled_at,
+        cancelled_by)
+    VALUES (gen_random_uuid(), %(athlete)s, %(coach)s, %(withdrawn)s, now(), now() + interval '1 hour', 'CANCELLED',
+        gen_random_uuid(), now(), 'test')"""
+
+
+def test_withdrawn_slots_can_be_undone_where_their_hour_is_offered_again(servers: EmbeddedServers) -> None:
+    url = servers.create_database("migrated_with_slots")
+    alembic(url, "upgrade", "head")
+    ids = {name: str(uuid4()) for name in ("coach", "athlete", "withdrawn", "offered")}
+    with psycopg.ClientCursor(connection := psycopg.connect(url)) as cursor:
+        cursor.execute(WITHDRAWN, ids)
+        connection.commit()
+    alembic(url, "downgrade", "2026_11_30_cancellation")
+    slots = connection.execute("SELECT id::text FROM slots").fetchall()
+    named = connection.execute("SELECT slot_id::text FROM bookings").fetchall()
+    connection.close()
+    assert slots == named == [(ids["offered"],)]
 
 
 def test_upgrades_at_the_same_moment_do_not_collide(servers: EmbeddedServers, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -303,6 +303,7 @@ def test_weekly_hours_over_an_offered_slot_are_refused_whole(api: httpx.Client, 
         ({"from": "0001-01-01", "until": "0001-12-31"}, "weekly"),
         ({"slot_minutes": 5, "start": "00:00", "end": "24:00"}, "weekly.until"),
         ({"from_on": "2030-01-01"}, "weekly.from_on"),
+        ({"from": 1_767_225_600}, "weekly.from"),
     ],
     ids=str,
 )

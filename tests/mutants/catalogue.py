@@ -1064,8 +1064,8 @@ APPROVING = (
         "Only a confirmed booking is completed, in one statement that looks and writes.",
         "Of two completions at once the second one changes what the coach is paid for.",
         "zea/training/service.py",
-        "        .where(Booking.id == booking_id, Booking.status == BookingStatus.CONFIRMED.value)\n",
-        "        .where(Booking.id == booking_id)\n",
+        "            Booking.status == BookingStatus.CONFIRMED.value,\n",
+        "",
         (TRAINING + "TestCompletion::test_that_lost_a_race_is_told_so",),
     ),
     Mutant(
@@ -1233,8 +1233,8 @@ PROCESSES = (
         "All who wait are looked up four times a second.",
         "Whoever misses an announcement waits until their time is over.",
         "zea/api/waiting.py",
-        "[asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]",
-        "[asyncio.create_task(self._listen())]",
+        "        self._run(self._poll())\n",
+        "",
         (PROTECTIONS + "TestWaiting::test_a_look_finds_what_was_not_heard",),
     ),
     Mutant(
@@ -1523,7 +1523,7 @@ REPORTS = (
         "The current revision is the one with the newest data, not the one that was saved last.",
         "A slow run hides what a fast one, begun later, has found.",
         "zea/reports/service.py",
-        "    is_newest = report.current_data_at is None or data_at > report.current_data_at\n",
+        "    is_newest = report.current_data_at is None or data_at >= report.current_data_at\n",
         "    is_newest = True\n",
         (REPORT_TESTS + "TestRevisions::test_with_older_data_do_not_become_current",),
     ),
@@ -1541,8 +1541,8 @@ REPORTS = (
         "A text that a spreadsheet would run is written as text.",
         "Somebody calls himself =HYPERLINK(…), and the admin's spreadsheet opens it.",
         "zea/reports/csv_file.py",
-        "isinstance(value, str) and value.startswith(BEGINS_FORMULA)",
-        "value is BEGINS_FORMULA",
+        """BEGINS_FORMULA.sub(r"\\1'", value) if isinstance(value, str) else value""",
+        "value",
         ("tests/unit/test_report_rules.py::test_what_a_spreadsheet_would_run_is_text",),
     ),
     Mutant(
@@ -1550,9 +1550,8 @@ REPORTS = (
         "A month is taken, and its execution started, in one transaction.",
         "A start that fails leaves a month that nobody reports.",
         "tasks/reports.py",
-        "    with transaction() as db:\n        taken = months.take_month(db, month, execution_id)\n",
-        "    with transaction() as db:\n        taken = months.take_month(db, month, execution_id)\n"
-        "    with transaction() as db:\n",
+        "            return False\n",
+        "            return False\n    with transaction() as db:\n",
         (REPORT_MAIL + "TestMonthlyRun::test_that_cannot_be_started_is_begun_by_the_next_tick",),
     ),
 )

@@ -89,6 +89,14 @@ def test_an_error_has_the_status_of_its_place_in_the_tree(error: errors.ZeaError
     problem(call(failing_app(error), "GET", "/fails"), status)
 
 
+def test_no_row_that_the_database_quotes_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    quoting = psycopg.errors.CheckViolation("it violates a check\nDETAIL:  Failing row contains (left knee).")
+    problem(call(failing_app(sqlalchemy.exc.IntegrityError("UPDATE bookings", {}, quoting)), "GET", "/fails"), 500)
+    assert "it violates a check" in caplog.text
+    assert "knee" not in caplog.text
+    assert "test_problems.py" in caplog.text, "where it came from"
+
+
 def test_a_new_refusal_is_a_conflict_without_being_listed() -> None:
     class CourtClosed(errors.Refusal):
         """The court is closed."""

@@ -77,10 +77,11 @@ def test_there_is_none_in_a_missing_hour_and_one_in_a_doubled_one(
     assert all(each.ends_at - each.starts_at == 60 * MINUTE for each in periods(rule, ZoneInfo(zone)))
 
 
-def test_a_slot_that_reaches_over_the_missing_hour_takes_the_next_ones_time() -> None:
-    """From 01:30 on, 45 minutes are over when the clock shows 03:15."""
+def test_a_slot_that_would_reach_over_the_missing_hour_is_left_out() -> None:
+    """From 01:30 on, 45 minutes are over when the clock shows 03:15: others may be offered by then."""
     rule = hours("00:00", "04:30", 45, "2026-03-29", "2026-03-29")
-    assert [each[6:11] for each in on_the_wall(rule, "Europe/Madrid")] == ["00:00", "00:45", "01:30", "03:45"]
+    assert [each[6:11] for each in on_the_wall(rule, "Europe/Madrid")] == ["00:00", "00:45", "03:00", "03:45"]
+    assert on_the_wall(hours("01:00", "03:00", 120, "2026-03-29", "2026-03-29"), "Europe/Madrid") == []
 
 
 def test_what_is_left_after_the_last_whole_slot_is_not_offered() -> None:

@@ -29,9 +29,13 @@ def find_credentials(db: Session, email: str) -> Credentials | None:
     return Credentials(row.id, Role(row.role), row.password_hash) if row else None
 
 
-def start_session(db: Session, user_id: UUID, role: Role) -> TokenPair:
-    """The first pair of tokens after a sign-in; all that are rotated from it share a family."""
-    return _token_pair(db, user_id, role, family_id=new_id())
+def start_session(db: Session, user_id: UUID, role: Role) -> TokenPair | None:
+    """The first pair of tokens after a sign-in; all that are rotated from it share a family.
+
+    None if the account was closed since its password was looked at: closing ends all sign-ins, and must see this one.
+    """
+    is_open = select(User.id).where(User.id == user_id, User.is_active).with_for_update(key_share=True)
+    return None if db.scalar(is_open) is None else _token_pair(db, user_id, role, family_id=new_id())
 
 
 def rotate(db: Session, refresh_token: str) -> TokenPair | None:

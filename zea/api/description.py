@@ -16,7 +16,7 @@ from zea import errors
 from zea.api.access import ANYONE, EVERY_ROLE, Access, entry_for
 from zea.api.errors import KINDS, status_of
 from zea.api.examples import example_of
-from zea.api.schemas import PROBLEM_MEDIA_TYPE, Problem
+from zea.api.schemas import PROBLEM_MEDIA_TYPE, Accepted, Problem
 
 Json = dict[str, Any]
 Responses = dict[int | str, Json]
@@ -27,9 +27,9 @@ LOCATION: Json = {"Location": {"description": "Where it is.", "schema": {"type":
 CREATED: Json = {"headers": LOCATION}
 
 
-def accepted(model: type, what: str) -> Responses:
+def accepted(what: str) -> Responses:
     """The answer while what was asked for is not decided within the time to wait."""
-    return {202: {"model": model, "description": f"Accepted, and not {what} within the time to wait.", **CREATED}}
+    return {202: {"model": Accepted, "description": f"Accepted, and not {what} within the time to wait.", **CREATED}}
 
 
 def refusals(*kinds: type[errors.ZeaError]) -> Responses:

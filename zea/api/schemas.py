@@ -1,8 +1,9 @@
 """What every request and answer shares: strict bodies, moments with an offset, and the shape of a problem."""
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -23,8 +24,24 @@ def _aware(value: object, parsed: ValidatorFunctionWrapHandler) -> datetime:
     return moment
 
 
+def _day(value: object, parsed: ValidatorFunctionWrapHandler) -> date:
+    """ISO 8601 only: a number or a moment would be a guess at which day is meant, and where."""
+    if not isinstance(value, str) or not DAY_ONLY.match(value):
+        raise ValueError("write a day as in 2026-03-02")
+    found: date = parsed(value)
+    return found
+
+
+DAY_ONLY = re.compile(r"\d{4}-\d{2}-\d{2}$")
+Day = Annotated[date, WrapValidator(_day)]
 DATE_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")
 AwareDatetime = Annotated[datetime, WrapValidator(_aware)]
+
+
+class Accepted(BaseModel):
+    """What was asked for is kept and will be decided; its execution tells how it stands."""
+
+    execution_id: UUID
 
 
 class FieldProblem(BaseModel):

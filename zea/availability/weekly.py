@@ -41,14 +41,17 @@ def _days(hours: WeeklyHours) -> Iterator[date]:
 
 def _of_day(hours: WeeklyHours, day: date, zone: ZoneInfo) -> Iterator[Period]:
     begin = datetime.combine(day, time())
-    free_from = datetime.min.replace(tzinfo=UTC)
     for number in range((hours.end - hours.start) // hours.slot):
-        starts_at = moment(begin + hours.start + number * hours.slot, zone)
-        # Where clocks are put forward, a slot reaches over the hour that is missing and into the next one.
-        if starts_at is None or starts_at < free_from:
-            continue
-        free_from = starts_at + hours.slot
-        yield Period(starts_at, free_from)
+        wall = begin + hours.start + number * hours.slot
+        starts_at = moment(wall, zone)
+        if starts_at and not _reaches_over(starts_at + hours.slot, wall + hours.slot, zone):
+            yield Period(starts_at, starts_at + hours.slot)
+
+
+def _reaches_over(ends_at: datetime, wall: datetime, zone: ZoneInfo) -> bool:
+    """Whether the slot's last moment is later than its hours say: it reaches over an hour that is missing."""
+    last = (ends_at - datetime.resolution).astimezone(zone).replace(tzinfo=None, fold=0)
+    return last >= wall
 
 
 def moment(wall: datetime, zone: ZoneInfo) -> datetime | None:

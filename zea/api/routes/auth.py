@@ -75,7 +75,10 @@ def login(
         record_failure(address, email_key)
         raise Unauthenticated("Wrong email or password.")
     with transaction() as db:
-        return sign_ins.start_session(db, found.user_id, found.role)
+        pair = sign_ins.start_session(db, found.user_id, found.role)
+    if pair is None:
+        raise Unauthenticated("Wrong email or password.")
+    return pair
 
 
 @router.post("/refresh", responses=refusals(Unauthenticated))

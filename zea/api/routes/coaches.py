@@ -1,6 +1,6 @@
 """Coaches and the hours that they offer."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from zea.api.deps import CurrentUser, Db, IdempotencyKey
 from zea.api.description import refusals
 from zea.api.idempotency import KeyedRequest, idempotent
 from zea.api.paging import Page, Paging, page
-from zea.api.schemas import AwareDatetime, Request
+from zea.api.schemas import AwareDatetime, Day, Request
 from zea.availability import service
 from zea.availability.models import Slot
 from zea.availability.periods import Period
@@ -45,8 +45,8 @@ class NewWeeklySlots(Request):
     start: str = Field(pattern=CLOCK, description="HH:MM")
     end: str = Field(pattern=CLOCK_TO_MIDNIGHT, description="HH:MM, up to 24:00")
     slot_minutes: int = Field(ge=5, le=720)
-    from_on: date = Field(alias="from")
-    until_on: date = Field(alias="until")
+    from_on: Day = Field(alias="from")
+    until_on: Day = Field(alias="until")
 
     def hours(self) -> WeeklyHours:
         return WeeklyHours(

@@ -1,6 +1,5 @@
 """Payment reports: making one, and reading those that were made."""
 
-from datetime import date
 from typing import Annotated
 from uuid import UUID
 
@@ -21,7 +20,7 @@ from zea.api.executions import PreferredWait, Waiting, accepted, client
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.paging import Page, Paging, page
 from zea.api.parties import actor_of
-from zea.api.schemas import Request
+from zea.api.schemas import Day, Request
 from zea.db import new_id, transaction
 from zea.reports import archive
 from zea.reports.models import PaymentReport
@@ -37,8 +36,8 @@ Revision = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="the curr
 class WantedReport(Request):
     """A period, both days included, on the business zone's calendar; of one coach, or of all."""
 
-    start_date: date
-    end_date: date
+    start_date: Day
+    end_date: Day
     coach_id: UUID | None = None
 
 
@@ -51,17 +50,11 @@ class MadeReport(BaseModel):
     summary: Summary
 
 
-class AcceptedReport(BaseModel):
-    """The request is kept, and the report is being made; its execution tells how it stands."""
-
-    execution_id: UUID
-
-
 @router.post(
     "/payment",
     status_code=201,
     response_model=MadeReport,
-    responses={201: CREATED, **description.accepted(AcceptedReport, "made"), **refusals(errors.Cancelled)},
+    responses={201: CREATED, **description.accepted("made"), **refusals(errors.Cancelled)},
 )
 async def make_report(
     wanted: WantedReport, admin: CurrentUser, wait: PreferredWait, waiting: Waiting, key: IdempotencyKey = None

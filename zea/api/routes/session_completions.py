@@ -55,17 +55,11 @@ class RecordedSession(BaseModel):
     billable_minutes: int
 
 
-class AcceptedCompletion(BaseModel):
-    """The request is kept and will be decided; its execution tells how it stands."""
-
-    execution_id: UUID
-
-
 @router.post(
     "/{booking_id}/complete",
     response_model=RecordedSession,
     responses={
-        **description.accepted(AcceptedCompletion, "decided"),
+        **description.accepted("decided"),
         **refusals(errors.BookingNotConfirmed, errors.Cancelled),
     },
 )
@@ -89,6 +83,7 @@ def _begin(request: CompletionOf, user: User, key: str | None, execution_id: UUI
     caller, completion = actor_of(user), request.completion
     with transaction() as db:
         booking = bookings.get_booking(db, request.booking_id, user.id, Role(user.role))
+        bookings.require_its_coach(booking, user.id, Role(user.role))
         known_id = claim(db, KeyedRequest(key, caller, "bookings.complete", request), execution_id)
         if known_id == execution_id:
             _check_athlete(completion.athlete_id, booking.athlete_id)
