@@ -24,6 +24,7 @@ from tests.requested_booking import (
 from workflows.booking_request import booking_request
 from workflows.engine import search
 from workflows.engine.policy import Retry
+from zea import clock
 from zea.accounts.models import Role
 from zea.cli.app import app as command_line
 from zea.cli.app import exit_code
@@ -235,6 +236,19 @@ def test_the_command_line_lists_shows_and_tells(booked: RequestedBooking) -> Non
         assert shown.exit_code == 0
         assert "completed" in shown.stdout
         assert NOTES not in shown.stdout
+
+
+def test_the_command_line_lists_by_error_and_time(booked: RequestedBooking) -> None:
+    failed = failed_booking().execution_id
+
+    def listed(*options: str) -> list[str]:
+        return [each["execution_id"] for each in json.loads(invoke("list", *options, "--json").stdout)["items"]]
+
+    assert listed("--error-kind", "database_error") == [str(failed)]
+    today, tomorrow = clock.now().date(), clock.now().date() + timedelta(days=1)
+    assert listed("--from", str(today)) == [str(failed), str(booked.execution_id)]
+    assert listed("--from", str(tomorrow)) == listed("--to", f"{today}T00:00:00") == []
+    assert invoke("list", "--from", "yesterday").exit_code == 2
 
 
 def test_the_command_line_says_how_it_went_by_its_exit_code(database: str) -> None:

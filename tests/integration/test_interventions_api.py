@@ -499,6 +499,36 @@ def test_the_command_line_resumes_without_a_reason_and_tells_it_as_json(zea: Zea
     assert (ran.exit_code, json.loads(ran.output)["status"]) == (0, "running")
 
 
+def test_the_command_line_resumes_all_that_failed_alike_once_it_was_shown(zea: Zea) -> None:
+    failed = {failed_booking().execution_id for _ in range(3)}
+    refused = refused_booking().execution_id
+    shown = zea("resume", "--error-kind", "database_error")
+    assert shown.exit_code == 0
+    assert all(str(each) in shown.output for each in failed)
+    assert str(refused) not in shown.output
+    assert "3 failed like this; nothing was changed." in shown.output
+    assert {client.get_execution_status(each).status for each in failed} == {"failed"}
+    ran = zea("resume", "--error-kind", "database_error", "--reason", "the table is back", "--yes")
+    assert (ran.exit_code, ran.output) == (0, "Resumed 3 of 3. Follow them: zea active\n")
+    assert {client.get_execution_status(each).status for each in failed} == {"running"}
+    assert json.loads(zea("resume", "--error-kind", "database_error", "--json").output)["items"] == []
+
+
+def test_the_command_line_resumes_the_others_where_one_cannot_be(zea: Zea) -> None:
+    for each in (refused_booking(), refused_booking()):
+        assert client.get_execution_status(each.execution_id).status == "failed"
+    ran = zea("resume", "--error-kind", "insufficient_credits", "--yes", "--json")
+    items = json.loads(ran.output)["items"]
+    assert (ran.exit_code, len(items)) == (1, 2)
+    assert all("was refused" in each["error"] for each in items)
+
+
+@pytest.mark.parametrize("arguments", [(), (UUID(int=1), "--error-kind", "timeout")])
+def test_the_command_line_resumes_one_or_one_kind(zea: Zea, arguments: tuple[object, ...]) -> None:
+    ran = zea("resume", *arguments)
+    assert (ran.exit_code, "name one execution, or an --error-kind" in ran.complaint) == (2, True)
+
+
 def test_the_command_line_cancels_and_shows_by_whom_and_why(zea: Zea) -> None:
     confirmed = confirmed_booking().execution_id
     ran = zea("cancel", confirmed, "--reason", "[red]two\x1b[2Jbookings[/x]")

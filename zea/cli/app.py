@@ -44,7 +44,7 @@ COMMANDS: Final = {
     "approvals": Entry(APPROVALS, "List what people are asked, what is pending first."),
     "approve": Entry(APPROVALS, "Answer what is asked."),
     "reject": Entry(APPROVALS, "Have it go on, or fail, without an answer."),
-    "resume": Entry(INTERVENTIONS, "Let a failed execution go on."),
+    "resume": Entry("zea.cli.resuming", "Let failed executions go on."),
     "cancel": Entry(INTERVENTIONS, "End an execution, and undo what was completed."),
     "rerun": Entry(INTERVENTIONS, "Run an execution anew."),
     "doctor": Entry("zea.cli.doctor", "Check whether everything is as it should be."),

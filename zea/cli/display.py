@@ -6,6 +6,7 @@ What comes from elsewhere, such as a reason or an error, is read neither as Rich
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -57,7 +58,12 @@ def print_table(table: Table | Tree) -> None:
 
 
 def print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, default=str, indent=2))
+    """JSON; dataclasses are objects, everything else that JSON does not know is text."""
+    typer.echo(json.dumps(value, default=_as_json, indent=2))
+
+
+def _as_json(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def on_one_line(text: str) -> str:

@@ -1,6 +1,7 @@
 """`zea list`, `zea active`, `zea status` and `zea events`: what runs, what ended how, and what happened."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from zea.cli import display
 app = typer.Typer()
 client = ExecutionClient(registry)
 
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 ExecutionId = Annotated[UUID, typer.Argument(metavar="ID", help="The execution's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at the most.")]
@@ -26,13 +28,22 @@ def list_executions(
     status: Annotated[ExecutionStatus | None, typer.Option(help="Only those that stand like this.")] = None,
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow, as zea_sport.BookingRequest.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only about this, as booking:ID.")] = None,
+    error_kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only those that failed like this.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option("--from", formats=MOMENTS, help="Started from then on, UTC.")
+    ] = None,
+    before: Annotated[datetime | None, typer.Option("--to", formats=MOMENTS, help="Started before then, UTC.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJson = False,
 ) -> None:
     """List executions, newest first."""
-    wanted = Filter(status=status, workflow=workflow, subject=subject)
+    wanted = Filter(status, workflow, subject, error_kind, since=_in_utc(since), before=_in_utc(before))
     _print(client.list_executions(wanted, limit, cursor), as_json)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return moment and moment.replace(tzinfo=UTC)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`zea resume`, `zea cancel` and `zea rerun`: what operators do to executions."""
+"""`zea cancel` and `zea rerun`: what operators do to executions."""
 
 import os
 import pwd
@@ -26,18 +26,6 @@ client = ExecutionClient(registry)
 OPTIONS = {"reason": "--reason", "from_step": "--from", "data": "--data"}
 
 Reason = Annotated[str, typer.Option(metavar="WHY", help="Why, for whoever reads its events.")]
-
-
-@app.command(epilog='Example: zea resume ID --reason "the disk has space again"')
-def resume(
-    execution_id: ExecutionId,
-    reason: Annotated[str | None, typer.Option(metavar="WHY", help="Why, for whoever reads its events.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let a failed execution go on at what failed."""
-    with intervention() as db:
-        view = client.resume(execution_id, actor=actor(), reason=reason, db=db)
-    _print(view, f"Resumed {execution_id}: it is {view.status}, next is {view.current_step_name}.", as_json)
 
 
 @app.command(epilog='Example: zea cancel ID --reason "booked by mistake"')
@@ -68,7 +56,7 @@ def rerun(
         display.print_json({"execution_id": started.execution_id})
     else:
         beginning = f" from {from_step}" if from_step else ""
-        _print_done(f"Reruns {execution_id}{beginning} as {started.execution_id}.", started.execution_id)
+        print_done(f"Reruns {execution_id}{beginning} as {started.execution_id}.", started.execution_id)
 
 
 def actor() -> str:
@@ -102,8 +90,9 @@ def _print(view: ExecutionView, done: str, as_json: bool) -> None:
     if as_json:
         display.print_json(asdict(view))
     else:
-        _print_done(done, view.execution_id)
+        print_done(done, view.execution_id)
 
 
-def _print_done(done: str, execution_id: UUID) -> None:
+def print_done(done: str, execution_id: UUID) -> None:
+    """What was done, and how to follow what comes of it."""
     display.print_line(f"{done} Follow it: zea status {execution_id}")
