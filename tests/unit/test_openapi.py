@@ -60,6 +60,7 @@ def test_an_operation_says_what_it_is_and_how_it_fails(label: str) -> None:
     statuses = operation["responses"].keys()
     assert operation["tags"]
     assert operation["summary"]
+    assert operation["description"]
     assert {"500", "503"} <= statuses
     assert ("401" in statuses) is (entry.who is not ANYONE or ("/auth/" in entry.path and "401" in statuses))
     assert entry.who.roles in (EVERY_ROLE, frozenset()) or "403" in statuses

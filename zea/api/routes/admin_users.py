@@ -38,6 +38,7 @@ class ListedUser(Me):
 
 @router.post("", status_code=201, responses=refusals(EmailTaken))
 def create_user(user: NewUser, admin: CurrentUser, db: Db, key: IdempotencyKey = None) -> UserCreated:
+    """Make an account of any role; such an athlete may book at once."""
     request = KeyedRequest(key, f"user:{admin.id}", "admin.create_user", user)
     return idempotent(db, request, UserCreated, lambda: UserCreated(user_id=service.create_user(db, user)))
 
@@ -50,4 +51,5 @@ def change_account(user_id: UUID, changes: AccountChanges, db: Db) -> ListedUser
 
 @router.get("")
 def list_users(db: Db, paging: Paging, role: Role | None = None) -> Page[ListedUser]:
+    """Everybody with an account, or everybody of one role."""
     return page(db, service.users(role), User.created_at, User.id, paging, ListedUser.of)

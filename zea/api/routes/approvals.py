@@ -52,6 +52,7 @@ def list_approvals(
 
 @router.get("/{approval_id}")
 def get_approval(approval_id: UUID, user: CurrentUser, executions: Executions) -> ApprovalView:
+    """One approval: what is asked, of whom and until when, or how that ended."""
     return approval_for(user, _visible(executions, approval_id, user))
 
 

@@ -43,6 +43,7 @@ class RefreshRequest(Request):
 
 @router.post("/register", status_code=201, responses=refusals(EmailTaken))
 def register(registration: Registration, db: Db, key: IdempotencyKey = None) -> Registered:
+    """Make an athlete's account and begin their onboarding; 409 if the email has one."""
     # Hashed first: no connection is held meanwhile.
     password_hash = passwords.hash_password(registration.password)
     # Nobody is signed in: the address stands for the caller, so that strangers who chose the same key do not meet.
@@ -63,6 +64,7 @@ def _registered(db: Db, registration: Registration, password_hash: str) -> Regis
 def login(
     form: Annotated[OAuth2PasswordRequestForm, Depends()], address: ClientAddress, response: Response
 ) -> TokenPair:
+    """Sign in with email and password (OAuth2 password form); failures are slowed."""
     _never_cached(response)
     email_key = service.email_key(form.username)
     refuse_after_failures(address, email_key)
@@ -83,6 +85,7 @@ def login(
 
 @router.post("/refresh", responses=refusals(Unauthenticated))
 def refresh(request: RefreshRequest, response: Response) -> TokenPair:
+    """The next pair of tokens; a refresh token that is used twice ends its whole sign-in."""
     _never_cached(response)
     # The error is raised after the commit: that a token was used twice must stay known.
     with transaction() as db:
@@ -94,6 +97,7 @@ def refresh(request: RefreshRequest, response: Response) -> TokenPair:
 
 @router.post("/logout", status_code=204)
 def logout(request: RefreshRequest, db: Db) -> None:
+    """End the sign-in that the refresh token belongs to; may be repeated."""
     sign_ins.end_session(db, request.refresh_token)
 
 

@@ -29,10 +29,12 @@ def list_bookings(
     from_at: From = None,
     to_at: To = None,
 ) -> Page[BookingView]:
+    """One's own bookings, or for an admin everybody's."""
     found = service.visible_bookings(user.id, Role(user.role), status, from_at, to_at)
     return page(db, found, Booking.created_at, Booking.id, paging, BookingView.of)
 
 
 @router.get("/{booking_id}")
 def get_booking(booking_id: UUID, user: CurrentUser, db: Db) -> BookingView:
+    """One booking, for its parties and for admins."""
     return BookingView.of(service.get_booking(db, booking_id, user.id, Role(user.role)))

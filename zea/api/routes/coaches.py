@@ -80,11 +80,13 @@ class OfferedSlots(BaseModel):
 
 @router.get("")
 def list_coaches(db: Db, paging: Paging) -> Page[CoachView]:
+    """Everybody who can be booked."""
     return page(db, service.coaches(), User.created_at, User.id, paging, CoachView.of)
 
 
 @router.get("/{coach_id}/slots")
 def list_slots(coach_id: UUID, db: Db, paging: Paging, from_at: From = None, to_at: To = None) -> Page[SlotView]:
+    """A coach's hours, open and booked, earliest first."""
     service.require_coach(db, coach_id)
     found = service.slots(db, coach_id, from_at, to_at)
     return page(db, found, Slot.starts_at, Slot.id, paging, SlotView.of, earliest_first=True)
@@ -92,6 +94,7 @@ def list_slots(coach_id: UUID, db: Db, paging: Paging, from_at: From = None, to_
 
 @router.post("/me/slots", status_code=201, responses=refusals(SlotOverlap))
 def add_slots(new: NewSlots, coach: CurrentUser, db: Db, key: IdempotencyKey = None) -> OfferedSlots:
+    """Offer hours, one by one or by a weekly rule: all of them, or none."""
     request = KeyedRequest(key, f"user:{coach.id}", "coaches.add_slots", new)
     return idempotent(db, request, OfferedSlots, lambda: _offered(db, coach.id, new))
 

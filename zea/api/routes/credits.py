@@ -42,12 +42,14 @@ class Balance(BaseModel):
 
 @router.get("/me/credits")
 def my_credits(athlete: CurrentUser, db: Db, paging: Paging) -> MyCredits:
+    """The balance, and the ledger that explains it."""
     entries = page(db, service.ledger(athlete.id), LedgerEntry.created_at, LedgerEntry.id, paging, LedgerEntryView.of)
     return MyCredits(balance=service.balance(db, athlete.id), items=entries.items, next_cursor=entries.next_cursor)
 
 
 @router.post("/admin/credits", status_code=201, responses=refusals(NotFound, Conflict))
 def change_credits(change: CreditChange, admin: CurrentUser, db: Db, key: IdempotencyKey = None) -> Balance:
+    """Give credits, or with a negative amount take them back; the balance never goes below zero."""
     actor = f"user:{admin.id}"
     request = KeyedRequest(key, actor, "admin.change_credits", change)
     return idempotent(db, request, Balance, lambda: Balance(balance=_changed(db, change, actor)))

@@ -46,11 +46,13 @@ class WorkflowHealth(BaseModel):
 
 @router.get("/live")
 async def live() -> Health:
+    """Whether the process lives; it looks at nothing else."""
     return Health(status="alive")
 
 
 @router.get("/ready")
 async def ready() -> Health:
+    """Whether database, schema and broker let it do its work; 503 says what does not."""
     reasons = await _reasons_against({"database": _database_problem, "broker": _broker_problem})
     if reasons:
         raise Unreachable("; ".join(reasons))

@@ -10,9 +10,11 @@ router = routing.router("/api/me", "me")
 
 @router.get("")
 def show_me(user: CurrentUser) -> Me:
+    """One's own account."""
     return Me.of(user)
 
 
 @router.patch("")
 def change_me(changes: UserChanges, user: CurrentUser, db: Db) -> Me:
+    """Change what is sent of one's own account; what is absent or null stays."""
     return Me.of(service.change_user(db, user.id, changes))
