@@ -59,8 +59,8 @@ class Newcomer:
         headers = {**self.headers, "Prefer": f"wait={wait}"}
         return self.api.put("/api/athletes/me/profile", headers=headers, json={**PROFILE, **changes})
 
-    def begin_anew(self) -> httpx.Response:
-        return self.api.post("/api/athletes/me/onboarding", headers=self.headers)
+    def begin_anew(self, **headers: str) -> httpx.Response:
+        return self.api.post("/api/athletes/me/onboarding", headers={**self.headers, **headers})
 
     def may_book(self) -> bool:
         return bool(self.api.get("/api/me", headers=self.headers).json()["can_book"])
@@ -209,8 +209,11 @@ class TestLate:
         assert view.error is not None
         assert (view.error.kind, view.resumable) == ("profile_not_completed", False)
         assert not ana.may_book()
-        anew = ana.begin_anew()
+        key = {"Idempotency-Key": "once-more"}
+        anew = ana.begin_anew(**key)
         assert anew.status_code == 201
+        assert ana.begin_anew(**key).json() == anew.json()
+        assert ana.begin_anew().status_code == 409
         ana.onboarding = UUID(anew.json()["onboarding_execution_id"])
         assert ana.save().json()["can_book"] is True
         ends_as(ana.onboarding, "completed")

@@ -39,6 +39,10 @@ class KeyedRequest:
     body: BaseModel
 
 
+class NoBody(BaseModel):
+    """The body of a request that sends none: with one key, all of them are the same."""
+
+
 def idempotent(db: Session, request: KeyedRequest, answer_type: type[Answer], create: Callable[[], Answer]) -> Answer:
     """Create and answer, or give the answer that the key's first request was given.
 

@@ -11,9 +11,11 @@ from zea.accounts import service
 from zea.accounts.models import Role, User
 from zea.accounts.schemas import Profile
 from zea.api import onboardings, routing
-from zea.api.deps import CurrentUser, Db
+from zea.api.deps import CurrentUser, Db, IdempotencyKey
 from zea.api.description import refusals
 from zea.api.executions import PreferredWait, Waiting
+from zea.api.idempotency import KeyedRequest, NoBody, idempotent
+from zea.api.parties import actor_of
 from zea.bookings import service as bookings
 from zea.db import new_id, transaction
 from zea.errors import Conflict, NotFound
@@ -67,9 +69,14 @@ def _may_book(athlete_id: UUID) -> bool:
 
 
 @router.post("/me/onboarding", status_code=201, responses=refusals(Conflict))
-def begin_onboarding_anew(athlete: CurrentUser, db: Db) -> StartedOnboarding:
+def begin_onboarding_anew(athlete: CurrentUser, db: Db, key: IdempotencyKey = None) -> StartedOnboarding:
     """Begin again after an onboarding that failed; 409 when one is under way, or done."""
-    return StartedOnboarding(onboarding_execution_id=onboardings.begin_anew(db, athlete.id))
+    request = KeyedRequest(key, actor_of(athlete), "athletes.begin_onboarding", NoBody())
+    return idempotent(db, request, StartedOnboarding, lambda: _begun(db, athlete.id))
+
+
+def _begun(db: Db, athlete_id: UUID) -> StartedOnboarding:
+    return StartedOnboarding(onboarding_execution_id=onboardings.begin_anew(db, athlete_id))
 
 
 @router.get("/{athlete_id}/profile")
