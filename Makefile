@@ -16,9 +16,11 @@ install-dev: $(VENV)/.installed-dev
 run: install
 	@exec $(BIN)/zea up --demo
 
-# Everything the tests need is installed or started here: no Docker, no server.
+# Everything the tests need is installed or started here: no Docker, no server. What starts whole systems, kills them and
+# looks at the clock has the machine to itself.
 test: install-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/integration
+	$(BIN)/pytest tests/e2e
 
 check: install-dev
 	$(BIN)/ruff check .
