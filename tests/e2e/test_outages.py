@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any
 from uuid import uuid4
@@ -56,7 +56,9 @@ def both_are_back(servers: EmbeddedServers, database: str) -> Iterator[None]:
     yield
     for server in (servers.postgres, servers.valkey):
         for process in family(server.pid):
-            process.send_signal(signal.SIGCONT)
+            # It may end while it is looked at.
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
         server.start()
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from tests.booking_desk import context
+from tests.held_sessions import held
 from tests.integration.conftest import Person
 from tests.smtp_sink import SmtpSink, smtp_sink
 from zea import config
@@ -36,12 +37,13 @@ class Told:
     athlete: Person
     coach: Person
     execution_id: UUID
+    booking_id: UUID
 
     def coach_step(self, db: Session) -> None:
         service.notify_coach(
             db,
             ctx=context("notify_coach", self.execution_id),
-            booking_id=new_id(),
+            booking_id=self.booking_id,
             coach_id=self.coach.user_id,
             athlete_id=self.athlete.user_id,
             starts_at=STARTS_AT,
@@ -52,7 +54,7 @@ class Told:
         service.notify_athlete(
             db,
             ctx=context("notify_athlete", self.execution_id),
-            booking_id=new_id(),
+            booking_id=self.booking_id,
             coach_id=self.coach.user_id,
             athlete_id=self.athlete.user_id,
             starts_at=STARTS_AT,
@@ -62,7 +64,8 @@ class Told:
 
 @pytest.fixture
 def told(athlete: Person, coach: Person) -> Told:
-    return Told(athlete, coach, new_id())
+    (booking_id,) = held(coach.user_id, athlete.user_id, [STARTS_AT], status="CONFIRMED")
+    return Told(athlete, coach, new_id(), booking_id)
 
 
 def write(recipient: Person, title: str = "Hola", **values: object) -> UUID:

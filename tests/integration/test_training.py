@@ -466,10 +466,10 @@ def test_feedback_in_the_moment_of_its_deadline_has_one_outcome(session: Session
     """The same for whoever sends it, the events and the feedback's row, and there are both."""
     outcomes: Counter[tuple[int, str]] = Counter()
     for number in range(TIMES):
-        now = clock.now()
-        booking = confirmed(session.athlete, session.coach, session.starts_at + (number + 1) * HOUR)
+        begins = session.starts_at + (number + 1) * HOUR
+        booking = confirmed(session.athlete, session.coach, begins)
         people = session.athlete.user_id, session.coach.user_id
-        completed = CompletedSession(booking, *people, now - 2 * HOUR, now - HOUR)
+        completed = CompletedSession(booking, *people, begins, begins + HOUR)
         own = {"request_athlete_feedback": OVER}
         execution = client.start(session_completion, completed, actor="test", timeouts=own).execution_id
         wait_until(partial(asked_athlete, execution), what="the athlete to be asked")
