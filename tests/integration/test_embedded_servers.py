@@ -105,7 +105,7 @@ def test_a_taken_port_is_left_to_its_owner(tmp_path: Path) -> None:
         assert execute(servers.database_url, "SELECT 1") == [(1,)]
 
 
-@pytest.mark.parametrize("stranger", [os.getpid(), 1, 2**22 - 1])
+@pytest.mark.parametrize("stranger", [os.getpid(), 1, 2**22 - 1], ids=["this one", "init", "nobody"])
 def test_a_pid_file_that_names_another_process_is_no_obstacle(running: EmbeddedServers, stranger: int) -> None:
     pid_file = running.postgres.directory / "postmaster.pid"
     lines = pid_file.read_text().split("\n")

@@ -103,7 +103,7 @@ def test_a_token_made_by_the_rules_is_accepted() -> None:
         {"role": "owner"},
         {"role": None},
     ],
-    ids=str,
+    ids=",".join,
 )
 def test_a_token_that_breaks_a_rule_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(Unauthenticated):

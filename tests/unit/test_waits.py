@@ -105,7 +105,7 @@ def test_what_is_looked_up_must_be_there() -> None:
         ({"request": answers_otherwise}, "must return a Answer, None, or either"),
         ({"request": asks_for_the_outcome}, "takes outcome, which nothing before it returns"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else ",".join(value),
 )
 def test_an_approval_that_cannot_work_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(DefinitionError, match=said):
