@@ -20,7 +20,7 @@ app = typer.Typer()
 PAGE = 200
 
 
-@app.command(epilog='Example: zea resume --error-kind database_error --reason "the disk has space again" --yes')
+@app.command(epilog='Example: zea resume ID --reason "the disk has space again"')
 def resume(
     execution_id: Annotated[UUID | None, typer.Argument(metavar="[ID]", help="The execution's id.")] = None,
     error_kind: Annotated[
