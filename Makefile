@@ -16,11 +16,13 @@ install-dev: $(VENV)/.installed-dev
 run: install
 	@exec $(BIN)/zea up --demo
 
-# Everything the tests need is installed or started here: no Docker, no server. What starts whole systems, kills them and
-# looks at the clock has the machine to itself.
+# What starts whole systems, kills servers, or looks at the clock, has the machine to itself.
+ALONE := $(addprefix tests/integration/test_,embedded_servers.py silence.py waits_at_scale.py) tests/e2e
+
+# Everything the tests need is installed or started here: no Docker, no server.
 test: install-dev
-	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/integration
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/integration $(ALONE:%=--ignore=%)
+	$(BIN)/pytest $(ALONE)
 
 check: install-dev
 	$(BIN)/ruff check .
