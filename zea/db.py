@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.errors import Diagnostic
-from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine, event
+from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine, event, func
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Session
 from uuid_utils.compat import uuid7
@@ -196,6 +196,12 @@ def release_connections_of_parent() -> None:
     if _pool.cache_info().currsize and _pool().process != os.getpid():
         _pool().engine.dispose(close=False)
         _pool.cache_clear()
+
+
+def clock_of(db: Session) -> datetime:
+    """The database's clock, which decides what is past: read it once what it decides about is held."""
+    now: datetime = db.scalars(func.clock_timestamp(type_=DateTime(timezone=True))).one()
+    return now
 
 
 def first_line(error: Exception) -> str:

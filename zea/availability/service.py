@@ -7,7 +7,7 @@ from itertools import islice
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import DateTime, Select, bindparam, func, insert, select, update
+from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from zea.accounts.models import Role, User
 from zea.availability.models import OFFERED, Slot, SlotStatus
 from zea.availability.periods import Period
 from zea.availability.weekly import WeeklyHours, periods
-from zea.db import connection, violated_constraint
+from zea.db import clock_of, connection, violated_constraint
 from zea.errors import InvalidInput, NotFound, SlotBooked, SlotOverlap, SlotUnavailable
 
 MAXIMUM_SLOTS = 200
@@ -70,7 +70,7 @@ def require_coach(db: Session, coach_id: UUID) -> None:
 
 def slots(db: Session, coach_id: UUID, from_at: datetime | None, to_at: datetime | None) -> Select[Slot]:
     """The coach's slots that start in ``[from_at, to_at)``; from now on, and without an end, unless said."""
-    begin = from_at or _now(db)
+    begin = from_at or clock_of(db)
     found = select(Slot).where(Slot.coach_id == coach_id, OFFERED, Slot.starts_at >= begin)
     return found if to_at is None else found.where(Slot.starts_at < to_at)
 
@@ -85,7 +85,7 @@ def add_slots(db: Session, coach_id: UUID, offered: Sequence[Period]) -> list[Sl
     if not 1 <= len(offered) <= MAXIMUM_SLOTS:
         raise InvalidInput(f"Offer between 1 and {MAXIMUM_SLOTS} slots at a time.", field="slots")
     _hold_calendar(db, coach_id)
-    now = _now(db)
+    now = clock_of(db)
     for position, period in enumerate(offered):
         _check(period, now, field=f"slots.{position}")
     return sorted(_insert(db, coach_id, offered), key=lambda slot: slot.starts_at)
@@ -101,7 +101,7 @@ def add_weekly_slots(db: Session, coach_id: UUID, hours: WeeklyHours) -> list[Sl
         SlotOverlap: one overlaps another one, offered before.
     """
     zone = ZoneInfo(_hold_calendar(db, coach_id).timezone)
-    now = _now(db)
+    now = clock_of(db)
     _check_rule(hours, now)
     begins_on = max(hours.first_on, now.astimezone(zone).date())
     found = periods(replace(hours, first_on=begins_on), zone)
@@ -162,8 +162,3 @@ def _insert(db: Session, coach_id: UUID, offered: Sequence[Period]) -> Sequence[
         if violated_constraint(error) in OVERLAP_CONSTRAINTS:
             raise SlotOverlap from error
         raise
-
-
-def _now(db: Session) -> datetime:
-    """The database's clock, which decides what is in the future."""
-    return db.scalars(select(func.clock_timestamp(type_=DateTime(timezone=True)))).one()

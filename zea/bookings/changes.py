@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import DateTime, Row, func, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,7 @@ from zea.bookings import service
 from zea.bookings.models import LIVE, Booking, BookingStatus
 from zea.config import settings
 from zea.credits import service as credits
-from zea.db import connection, violated_constraint
+from zea.db import clock_of, connection, violated_constraint
 from zea.errors import (
     BookingBegun,
     BookingNotBegun,
@@ -126,7 +126,7 @@ def _held(db: Session, booking_id: UUID, by: User, deed: str) -> tuple[Booking, 
     booking = service.hold_booking(db, booking_id, by.id, Role(by.role))
     if booking.status != BookingStatus.CONFIRMED:
         raise BookingNotConfirmed(f"Only a confirmed booking can be {deed}: this one is {booking.status}.")
-    return booking, db.scalars(select(func.clock_timestamp(type_=DateTime(timezone=True)))).one()
+    return booking, clock_of(db)
 
 
 def _hold_slots(db: Session, *slot_ids: UUID) -> list[HeldSlot]:

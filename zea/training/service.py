@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import DateTime, func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from zea.accounts.models import Role
 from zea.bookings.models import Booking, BookingStatus
 from zea.context import ApprovalOutcome, StepContext
+from zea.db import clock_of
 from zea.errors import BookingNotConfirmed, Conflict, InvalidInput
 from zea.training.models import DECLINED, NO_EVALUATION, NO_RESPONSE, RECEIVED, AthleteFeedback, CoachEvaluation
 from zea.training.schemas import AthleteEvaluation, BookingFeedback, EvaluationView, FeedbackView, SessionFeedback
@@ -181,7 +182,7 @@ def check_completion(db: Session, booking: Booking, start: datetime, end: dateti
         raise InvalidInput("A training session ends after it starts.", "actual_end_time")
     if end - start > LONGEST_SESSION:
         raise InvalidInput("A training session is at most 12 hours long.", "actual_end_time")
-    if end > db.scalars(select(func.clock_timestamp(type_=DateTime(timezone=True)))).one():
+    if end > clock_of(db):
         raise InvalidInput("It has not ended yet: complete it once it has.", "actual_end_time")
     if start < booking.starts_at - EARLIEST_START:
         raise InvalidInput("It starts no earlier than 24 hours before its slot.", "actual_start_time")
