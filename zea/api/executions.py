@@ -10,8 +10,10 @@ from fastapi.responses import JSONResponse
 
 from workflows.catalog import registry
 from workflows.engine.client import ExecutionClient
+from workflows.engine.status import Standing
 from zea.api.waiting import WaitingRoom
 from zea.config import settings
+from zea.errors import told
 
 LONGEST_WAIT = timedelta(seconds=30)
 WAIT_PREFERENCE = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
@@ -23,6 +25,17 @@ def accepted(execution_id: UUID) -> Response:
     """202: what was asked for is kept and will be decided; where its execution tells how it stands."""
     location = f"/api/executions/{execution_id}"
     return JSONResponse({"execution_id": str(execution_id)}, 202, headers={"Location": location})
+
+
+def undecided(standing: Standing) -> Response:
+    """The answer to whoever asked for what did not come, or not in time: 202, unless it came to nothing.
+
+    Raises:
+        ZeaError: the refusal that it came to, or that something went wrong.
+    """
+    if standing.error is not None:
+        raise told(standing.error.kind, standing.error.message)
+    return accepted(standing.execution_id)
 
 
 # Dependencies that do no I/O are coroutines: FastAPI takes a thread for each that is not.

@@ -17,7 +17,7 @@ from zea.api import description, routing
 from zea.api.deps import IdempotencyKey, Identity
 from zea.api.description import CREATED, refusals
 from zea.api.errors import UNAVAILABLE
-from zea.api.executions import LONGEST_WAIT, PreferredWait, Waiting, accepted, client
+from zea.api.executions import LONGEST_WAIT, PreferredWait, Waiting, client, undecided
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.schemas import AwareDatetime, Request
 from zea.api.waiting import WaitingRoom
@@ -79,7 +79,7 @@ async def request_booking(
             # It has come to nothing at this moment: the caller is told why, and not to wait.
             standing = await waiter.until(_is_decided, LONGEST_WAIT)
         if not _is_confirmed(standing):
-            return _not_confirmed(standing)
+            return undecided(standing)
         is_repeated = waiter.execution_id != own_id
         return await run_in_threadpool(_present, standing) if is_repeated else _confirmed(standing)
 
@@ -119,12 +119,6 @@ def _is_decided(standing: Standing) -> bool:
 
 def _is_confirmed(standing: Standing) -> bool:
     return bool(standing.output.get("status") == BookingStatus.CONFIRMED)
-
-
-def _not_confirmed(standing: Standing) -> Response:
-    if standing.error is not None:
-        raise errors.told(standing.error.kind, standing.error.message)
-    return accepted(standing.execution_id)
 
 
 def _present(standing: Standing) -> Response:

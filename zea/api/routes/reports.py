@@ -16,7 +16,7 @@ from zea.accounts.models import User
 from zea.api import description, routing
 from zea.api.deps import CurrentUser, Db, IdempotencyKey
 from zea.api.description import CREATED, refusals
-from zea.api.executions import PreferredWait, Waiting, accepted, client
+from zea.api.executions import PreferredWait, Waiting, client, undecided
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.paging import Page, Paging, page
 from zea.api.parties import actor_of
@@ -89,9 +89,7 @@ def _is_exported(standing: Standing) -> bool:
 def _answer(standing: Standing) -> Response:
     execution_id, made = standing.execution_id, standing.output
     if not _is_exported(standing):
-        if standing.error is not None:
-            raise errors.told(standing.error.kind, standing.error.message)
-        return accepted(execution_id)
+        return undecided(standing)
     report = MadeReport(
         report_id=made["report_id"], revision=made["revision"], execution_id=execution_id, summary=made["summary"]
     )

@@ -15,7 +15,7 @@ from zea.accounts.models import Role, User
 from zea.api import description, routing
 from zea.api.deps import CurrentUser, IdempotencyKey
 from zea.api.description import refusals
-from zea.api.executions import PreferredWait, Waiting, accepted, client
+from zea.api.executions import PreferredWait, Waiting, client, undecided
 from zea.api.idempotency import KeyedRequest, claim
 from zea.api.parties import actor_of
 from zea.api.schemas import AwareDatetime, Request
@@ -113,6 +113,4 @@ def _answer(standing: Standing, user: User) -> Response:
             billable_minutes=minutes,
         )
         return JSONResponse(recorded.model_dump(mode="json"))
-    if standing.error is not None:
-        raise errors.told(standing.error.kind, standing.error.message)
-    return accepted(execution_id)
+    return undecided(standing)
