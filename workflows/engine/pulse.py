@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from workflows.engine import store
+from zea.config import settings
 
 # Each part reads an index that is as small as what it looks for.
 OVERDUE = """
@@ -19,6 +20,11 @@ QUEUES = """
            CASE WHEN passed_at >= probed_at THEN 0
                 ELSE extract(epoch FROM clock_timestamp() - coalesce(passed_at, probed_at)) END::float AS age
     FROM workflow_queues ORDER BY queue"""
+
+
+def late_after() -> float:
+    """Seconds after which what does not move is late: what one sweep finds, the next one has seen to."""
+    return 2 * settings().sweep_interval.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)

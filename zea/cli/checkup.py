@@ -16,11 +16,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from workflows.catalog import registry
-from workflows.engine.pulse import Pulse
+from workflows.engine.pulse import Pulse, late_after
 from zea import clock, config
 from zea.cli.executions import client
-from zea.db import reading, transaction
+from zea.db import first_line, reading, transaction
 from zea.errors import Unreachable, ZeaError
+from zea.stack import schema
 
 PATIENCE = 2.0  # seconds for whatever is asked over the network
 OLDEST_POSTGRESQL = 15
@@ -83,9 +84,9 @@ class Checkup:
         try:
             yield from check()
         except (SQLAlchemyError, psycopg.Error) as error:
-            yield fail("database", _first_line(error), "Start it, or correct DATABASE_URL.")
+            yield fail("database", first_line(error) or type(error).__name__, "Start it, or correct DATABASE_URL.")
         except (RedisError, OSError) as error:
-            yield fail("broker", _first_line(error), "Start it, or correct REDIS_URL.")
+            yield fail("broker", first_line(error) or type(error).__name__, "Start it, or correct REDIS_URL.")
         except Unreachable as error:
             yield fail("system", error.message, "Start it with `zea up`, or say where its servers are.")
 
@@ -120,14 +121,9 @@ class Checkup:
         return ok("database", f"PostgreSQL {major}")
 
     def _migrations(self) -> Findings:
-        from alembic.runtime.migration import MigrationContext
-        from alembic.script import ScriptDirectory
-
-        from zea.stack.schema import migrations
-
-        newest = set(ScriptDirectory(str(migrations())).get_heads())
+        newest = schema.newest()
         with reading() as db:
-            applied = set(MigrationContext.configure(db.connection()).get_current_heads())
+            applied = schema.applied(db.connection())
         if applied == newest:
             yield ok("migrations", ", ".join(sorted(newest)))
         else:
@@ -199,7 +195,7 @@ class Checkup:
         return client.pulse()
 
     def _work(self) -> Findings:
-        pulse, late = self._pulse, 2 * config.settings().sweep_interval.total_seconds()
+        pulse, late = self._pulse, late_after()
         yield from self._beat(pulse, late)
         for each in pulse.queues:
             if each.age_seconds > late:
@@ -266,7 +262,3 @@ def _status_of(url: str) -> int | None:
         return error.code
     except (URLError, OSError):
         return None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__])[0]

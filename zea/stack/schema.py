@@ -1,9 +1,10 @@
 """Bringing the database's schema to the newest migration."""
 
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy import create_engine, pool, text
+from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import OperationalError
 
 from zea import config, db
@@ -33,6 +34,21 @@ def upgrade() -> None:
             command.upgrade(alembic, "head")
     except OperationalError as error:
         raise Unreachable(f"The database cannot be migrated: {str(error.orig).strip().splitlines()[0]}") from None
+
+
+@lru_cache
+def newest() -> frozenset[str]:
+    """The revisions that this release's migrations lead to."""
+    from alembic.script import ScriptDirectory
+
+    return frozenset(ScriptDirectory(str(migrations())).get_heads())
+
+
+def applied(connection: Connection) -> frozenset[str]:
+    """The revisions that the database is at."""
+    from alembic.runtime.migration import MigrationContext
+
+    return frozenset(MigrationContext.configure(connection).get_current_heads())
 
 
 def migrations() -> Path:

@@ -6,20 +6,18 @@ from functools import lru_cache
 from typing import Literal
 
 import anyio
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import SQLAlchemyError
 
-from workflows.engine.pulse import QueueAge
+from workflows.engine.pulse import QueueAge, late_after
 from zea import config, db
 from zea.api import limits, routing
 from zea.api.description import refusals
 from zea.api.executions import client
 from zea.errors import Degraded, Unreachable
-from zea.stack.schema import migrations
+from zea.stack import schema
 
 router = routing.router("/health", "health")
 
@@ -63,7 +61,7 @@ async def ready() -> Health:
 def workflows() -> WorkflowHealth:
     """Whether executions move: 503 with what does not, for longer than two sweeps take."""
     pulse = client.pulse()
-    if problems := pulse.problems(late=2 * config.settings().sweep_interval.total_seconds()):
+    if problems := pulse.problems(late_after()):
         raise Degraded("; ".join(problems))
     return WorkflowHealth(status="healthy", **asdict(pulse))
 
@@ -91,10 +89,10 @@ def _database_problem() -> str | None:
     engine = create_engine(config.database_url(), poolclass=pool.NullPool, connect_args=db.CONNECT_ARGUMENTS)
     try:
         with engine.connect() as connection:
-            applied = MigrationContext.configure(connection).get_current_heads()
+            applied = schema.applied(connection)
     except SQLAlchemyError:
         return "the database cannot be reached"
-    return None if set(applied) == _newest_migrations() else "the database is not migrated: run `zea db upgrade`"
+    return None if applied == schema.newest() else "the database is not migrated: run `zea db upgrade`"
 
 
 def _broker_problem() -> str | None:
@@ -103,11 +101,6 @@ def _broker_problem() -> str | None:
     except RedisError:
         return "the broker cannot be reached"
     return None
-
-
-@lru_cache
-def _newest_migrations() -> frozenset[str]:
-    return frozenset(ScriptDirectory(str(migrations())).get_heads())
 
 
 @lru_cache
