@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 LONGEST_IDLE = "60s"
 AFTER_COMMIT, CONNECTION = "after_commit", "connection"
 SAVEPOINT = "SAVEPOINT attempt"
+# The severities after which the server closes the connection.
+ENDING = ("FATAL", "PANIC")
 POOL_SIZE = 20
 CONNECT_ARGUMENTS = {
     "connect_timeout": 2,
@@ -104,11 +106,24 @@ def _replace_if_ended(pooled: psycopg.Connection, *_: object) -> None:
     The kernel knows of the end already, so this costs a look at the socket and no round trip. Without it a restart of
     the database costs each process one more request or step, after it is back.
     """
+    farewells: list[Diagnostic] = []
+
+    def listen(said: Diagnostic) -> None:
+        if said.severity_nonlocalized in ENDING:
+            farewells.append(said)
+
+    pooled.add_notice_handler(listen)
     try:
         while _has_something_to_read(pooled):
             pooled.pgconn.consume_input()
+        # The server says goodbye a moment before the connection closes: what was read is looked at, not its end only.
+        pooled.pgconn.is_busy()
     except psycopg.OperationalError as ended:
         raise InvalidatePoolError(str(ended)) from ended
+    finally:
+        pooled.remove_notice_handler(listen)
+    if farewells:
+        raise InvalidatePoolError(str(farewells[0].message_primary))
 
 
 def _has_something_to_read(idle: psycopg.Connection) -> bool:

@@ -89,6 +89,20 @@ def test_connections_that_the_server_has_ended_are_replaced_before_they_are_used
     assert set(backends(3)).isdisjoint(before)
 
 
+def test_a_connection_is_replaced_as_soon_as_the_server_has_said_that_it_ends(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with db.transaction() as handle:
+        pooled = db.driver_connection(handle)
+        before = pooled.info.backend_pid
+    end_all_connections(database)
+    wait_until(lambda: db._has_something_to_read(pooled))
+    # As it looks in the moment between the server's last words and the end of its process.
+    looks = iter([True])
+    monkeypatch.setattr(db, "_has_something_to_read", lambda _: next(looks, False))
+    assert backend() != before
+
+
 def test_what_the_server_says_unasked_does_not_end_a_connection(database: str) -> None:
     ours = backend()
     with db.transaction() as handle:
