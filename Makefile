@@ -45,7 +45,7 @@ bench-reports: install-dev
 # The lock files name versions and hashes only.
 lock: install-dev
 	$(COMPILE) --extra build --output-file requirements.txt
-	$(COMPILE) --extra build --extra dev --output-file requirements-dev.txt
+	$(COMPILE) --extra build --extra otel --extra dev --output-file requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) .zea .mypy_cache .ruff_cache .pytest_cache .hypothesis
