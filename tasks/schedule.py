@@ -12,6 +12,7 @@ EVERY = {
     "sweep.fire": interval,
     "sweep.redrive": interval,
     "sweep.probe": interval,
+    "sweep.count": interval,
     "notifications.deliver": interval,
     "reports.begin": 60.0,
 }

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import approval_rows, interventions, search, store
+from workflows.engine import approval_rows, census, interventions, search, store
+from workflows.engine.census import Census
 from workflows.engine.definition import Workflow
 from workflows.engine.models import ENDED
 from workflows.engine.pulse import Pulse, feel
@@ -314,6 +315,11 @@ class ExecutionClient:
         """Whether executions move: the oldest due work, what failed lately, the sweeps' lag and the queues' age."""
         with database.reading() as db:
             return feel(db)
+
+    def census(self) -> Census:
+        """What `GET /metrics` tells: executions by status, what was counted since the beginning, and the pulse."""
+        with database.reading() as db:
+            return census.take(db)
 
     def close(self) -> None:
         """Give back this process's database connections; the client opens new ones when it is used again."""

@@ -1,11 +1,11 @@
-"""The engine's tables: executions, their events, approvals and private values, queues, and registered definitions."""
+"""The engine's tables: executions, their events, approvals and private values, queues, counts, and definitions."""
 
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, Text, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Index, SmallInteger, Text, func, text, true
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -56,6 +56,8 @@ class Execution(Base):
         Index("ix_workflow_executions_subject", "subject", "created_at", "id"),
         Index("ix_workflow_executions_status", "status", "created_at", "id"),
         Index("ix_workflow_executions_workflow", "workflow", "created_at", "id"),
+        # How many of what has not ended have which status.
+        Index("ix_workflow_executions_open", "workflow", "status", postgresql_where=text("completed_at IS NULL")),
         # What has failed lately; it stays as small as what has failed.
         Index("ix_workflow_executions_failed", "completed_at", postgresql_where=text("status = 'failed'")),
         CheckConstraint(
@@ -124,6 +126,14 @@ class EventRow(Base):
             unique=True,
             postgresql_where=text("type = 'step.compensated'"),
         ),
+        # What has happened lately. Events come in the order of their moments, so an index of blocks will do, and costs
+        # next to nothing to keep.
+        Index(
+            "ix_workflow_events_at",
+            "at",
+            postgresql_using="brin",
+            postgresql_with={"autosummarize": "on", "pages_per_range": "32"},
+        ),
         CheckConstraint("(type LIKE 'step.%') = (step IS NOT NULL)", name="step_named"),
     )
 
@@ -184,6 +194,31 @@ class Queue(Base):
     queue: Mapped[str] = mapped_column(Text, primary_key=True)
     probed_at: Mapped[datetime]
     passed_at: Mapped[datetime | None]
+
+
+class CountRow(Base):
+    """How often something has happened since counting began, and the seconds that it took: see ``counts``."""
+
+    __tablename__ = "workflow_counts"
+    __table_args__ = (CheckConstraint("count >= 0", name="not_negative"),)
+
+    counted: Mapped[str] = mapped_column(Text, primary_key=True)
+    workflow: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    bucket: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float] = mapped_column(Double)
+
+
+class CountedUntil(Base):
+    """Up to which moment the events are counted: whoever counts holds this row."""
+
+    __tablename__ = "workflow_counted"
+    # There is one such moment.
+    __table_args__ = (CheckConstraint("is_only", name="one_row"),)
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=true())
+    until: Mapped[datetime]
 
 
 class PrivateValue(Base):

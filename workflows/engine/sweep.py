@@ -1,7 +1,8 @@
 """What beat calls: looks after executions that should have moved by now. Bounded; harmless if repeated."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from time import monotonic
 from uuid import UUID
@@ -10,7 +11,7 @@ import psycopg
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from workflows.engine import approvals, backlog, dispatch, store
+from workflows.engine import approvals, backlog, counts, dispatch, store
 from workflows.engine.clock import Clock
 from workflows.engine.events import ExecutionRedriven, StepCompleted, TimerFired
 from workflows.engine.nodes import Sleep, Step, Unit
@@ -69,6 +70,21 @@ def probe_passed(queue: str, probed_at: datetime) -> None:
     """A probe has come out of its queue: whatever was sent before it has, too."""
     with transaction() as db:
         backlog.probe_passed(db, queue, probed_at)
+
+
+def count() -> None:
+    """Count what has happened since the last time, once, however many sweeps there are."""
+    with transaction() as db:
+        counts.advance(db)
+
+
+@contextmanager
+def timed(name: str) -> Iterator[None]:
+    """Count a pass, and how long it takes."""
+    begun_at = monotonic()
+    yield
+    with transaction() as db:
+        counts.sweep_took(db, name, monotonic() - begun_at)
 
 
 def _pass(registry: Registry, find: Find, take: Take, move: Move) -> int:

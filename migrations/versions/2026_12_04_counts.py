@@ -1,0 +1,53 @@
+"""What has happened, counted for whoever watches; and what has not ended, by status."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "2026_12_04_counts"
+down_revision = "2026_12_03_failures_by_time"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "workflow_counts",
+        sa.Column("counted", sa.Text(), nullable=False),
+        sa.Column("workflow", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("bucket", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
+        sa.CheckConstraint("count >= 0", name=op.f("ck_workflow_counts_not_negative")),
+        sa.PrimaryKeyConstraint("counted", "workflow", "name", "bucket", name=op.f("pk_workflow_counts")),
+    )
+    op.create_table(
+        "workflow_counted",
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("is_only", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.CheckConstraint("is_only", name=op.f("ck_workflow_counted_one_row")),
+        sa.PrimaryKeyConstraint("is_only", name=op.f("pk_workflow_counted")),
+    )
+    # Counters may begin anywhere, and to count all that was there would hold up the upgrade.
+    op.execute("INSERT INTO workflow_counted (until) VALUES (clock_timestamp())")
+    # Events come in the order of their moments: an index of blocks costs next to nothing to keep.
+    op.create_index(
+        "ix_workflow_events_at",
+        "workflow_events",
+        ["at"],
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on", "pages_per_range": "32"},
+    )
+    op.create_index(
+        "ix_workflow_executions_open",
+        "workflow_executions",
+        ["workflow", "status"],
+        postgresql_where=sa.text("completed_at IS NULL"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_workflow_executions_open", table_name="workflow_executions")
+    op.drop_index("ix_workflow_events_at", table_name="workflow_events")
+    op.drop_table("workflow_counted")
+    op.drop_table("workflow_counts")
