@@ -5,19 +5,19 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from celery.signals import after_setup_logger, worker_init, worker_process_init
+from celery.signals import setup_logging, worker_init, worker_process_init, worker_process_shutdown
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from workflows.catalog import registry
-from zea import db
+from zea import db, logs, tracing
 from zea.errors import ZeaError
 
 
-@after_setup_logger.connect  # type: ignore[untyped-decorator]  # Celery has no types
-def log_each_task_once(**_: Any) -> None:
-    """A line when a task has ended says all that the one when it was received said."""
-    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+@setup_logging.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def log_as_everybody_does(loglevel: int | None = None, **_: Any) -> None:
+    """Celery sets up nothing of its own where this is connected."""
+    logs.configure(loglevel or logging.INFO)
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
@@ -40,5 +40,12 @@ def check_definitions(**_: Any) -> None:
 def begin_with_connections_of_its_own(**_: Any) -> None:
     """A connection shared with the parent would mix their answers; one that is open already speeds the first task."""
     db.release_connections_of_parent()
+    tracing.begin("zea-worker")
     with suppress(OperationalError), db.reading() as handle:
         handle.execute(text("SELECT 1"))
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def send_the_last_traces(**_: Any) -> None:
+    """Such a process ends without Python's own tidying up."""
+    tracing.end()

@@ -56,8 +56,11 @@ class Settings(BaseSettings):
     auth_rate: int = Field(default=10, ge=1, description="failed logins per minute, per address and email")
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=1, le=65535)
+    flower_host: str = "127.0.0.1"
     flower_port: int = Field(default=5555, ge=1, le=65535)
     flower_basic_auth: SecretStr | None = None
+    metrics_token: SecretStr | None = None
+    log_format: Literal["json", "readable"] | None = Field(default=None, description="json, except in local")
     data_dir: Path = Path(".zea")
 
     @field_validator("timezone")
@@ -86,12 +89,26 @@ class Settings(BaseSettings):
             raise ValueError("write it as smtp://user:password@host:587?starttls or smtps://user:password@host")
         return value or None
 
+    @field_validator("metrics_token")
+    @classmethod
+    def _is_not_guessed(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if len(value.get_secret_value()) < 16:
+            raise ValueError("use at least 16 random characters, as `openssl rand -hex 16` makes them")
+        return value
+
     @model_validator(mode="after")
     def _production_is_safe(self) -> Self:
         key = self.secret_key.get_secret_value()
         if self.environment != "local" and (key == LOCAL_SECRET_KEY or len(key) < 32):
             raise ValueError("ZEA_SECRET_KEY must be set to at least 32 random characters outside local")
         return self
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether log lines are for programs: everywhere but in local, unless the settings say otherwise."""
+        return self.log_format == "json" if self.log_format else self.environment != "local"
 
     @property
     def mailbox(self) -> Path:
@@ -140,6 +157,34 @@ def connected_api() -> str:
         return _running_system("api_url")
     except Unreachable:
         return f"http://{settings().api_host}:{settings().api_port}"
+
+
+def flower_address() -> str:
+    """Flower's address: the running `zea up`'s, else where the settings say that it is."""
+    try:
+        return _running_system("flower_url")
+    except Unreachable:
+        return f"http://{settings().flower_host}:{settings().flower_port}"
+
+
+def share_metrics_in(directory: Path) -> None:
+    """Have this process's HTTP metrics kept in files there, for all processes that serve the same port.
+
+    Its library asks the environment, when it is imported.
+    """
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+
+
+def traces_are_wanted() -> bool:
+    """Whether OpenTelemetry's own settings name somebody who takes traces."""
+    named = any(os.environ.get(f"OTEL_EXPORTER_OTLP{signal}_ENDPOINT") for signal in ("", "_TRACES"))
+    switched_off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return named and not switched_off and os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
+
+
+def service_name(default: str) -> dict[str, str]:
+    """Who a trace says that it comes from; OTEL_SERVICE_NAME goes before."""
+    return {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": default}
 
 
 def _running_system(entry: str) -> str:

@@ -123,5 +123,5 @@ def test_the_census_says_what_stands_now(database: str) -> None:
     requested_booking()
     census = client.census()
     # Whoever books in these tests was registered without an onboarding.
-    assert [(each.workflow, each.status, each.count) for each in census.open] == [(BOOKING, "running", 1)]
+    assert [(each.workflow, each.status, each.number) for each in census.open] == [(BOOKING, "running", 1)]
     assert census.pending == []

@@ -412,8 +412,8 @@ OUTBOX = (
         "The commit of a start sets when it is due.",
         "An execution whose first message is lost is never looked at again; the check `never_forgotten` refuses it.",
         STORE,
-        "               now + %(patience)s, now\n",
-        "               NULL::timestamptz, now + %(patience)s - %(patience)s\n",
+        "               now + %(patience)s, now, %(trace_context)s\n",
+        "               NULL::timestamptz, now + %(patience)s - %(patience)s, %(trace_context)s\n",
         (RUNNER + "test_an_execution_runs_to_its_end_and_its_events_give_its_row_again",),
     ),
     Mutant(
@@ -1094,8 +1094,8 @@ STARTS = (
         "Two starts under one key are one execution.",
         "A caller who tries again starts a second one.",
         "workflows/engine/start.py",
-        "if store.insert(db, workflow, execution_id, started, private, start_key, dispatched):",
-        "if store.insert(db, workflow, execution_id, started, private, None, dispatched):",
+        "if store.insert(db, workflow, execution_id, started, private, start_key, dispatched, traced):",
+        "if store.insert(db, workflow, execution_id, started, private, None, dispatched, traced):",
         (RUNNER + "test_one_start_key_is_one_execution",),
     ),
     Mutant(

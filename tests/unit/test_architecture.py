@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = [path for folder in ("zea", "workflows", "tasks") for path in sorted((ROOT / folder).rglob("*.py"))]
 AREAS = tuple(path.parent.name for path in sorted((ROOT / "zea").glob("*/service.py")))
-BASE = ("config", "clock", "db", "broker", "errors", "context", "cursors")
+BASE = ("config", "clock", "db", "broker", "errors", "context", "cursors", "logs", "tracing")
 
 
 def module_of(path: Path) -> str:

@@ -40,7 +40,7 @@ def test_a_worker_stops_within_bounds_wherever_it_runs(name: str) -> None:
 
 
 def test_flowers_password_is_in_no_command_line() -> None:
-    program = processes.flower(5555, Path("flower"), "zea:secret", {})
+    program = processes.flower(5555, "zea:secret", {})
     assert "secret" not in " ".join(program.command())
     assert program.environment is not None
-    assert program.environment["FLOWER_BASIC_AUTH"] == "zea:secret"
+    assert program.environment["ZEA_FLOWER_BASIC_AUTH"] == "zea:secret"

@@ -16,6 +16,7 @@ from workflows.engine.failures import TIMEOUT, Failure, classify
 from workflows.engine.nodes import Approval, Sleep, Step, Unit, limit_of
 from workflows.engine.state import State
 from workflows.engine.values import Json
+from zea import logs, tracing
 from zea.db import undo_to_savepoint
 
 
@@ -67,10 +68,12 @@ class Attempt:
         Raises:
             TransactionGone: there is no transaction left to record the failure in.
         """
+        logs.now_about(attempt=self._number)
         try:
             for step in self.unit.steps:
                 self._begin(step)
-                self.facts += self._made(step)
+                with logs.about(step=step.name), tracing.within(self.execution.trace_context):
+                    self.facts += self._made(step)
         except Exception as error:
             if not undo_to_savepoint(self.db):
                 raise TransactionGone(self._begun.step.name, error) from error

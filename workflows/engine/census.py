@@ -9,10 +9,10 @@ from workflows.engine import counts, pulse, store
 
 # Both cost what has not ended, however much has.
 OPEN = """
-    SELECT workflow, status, count(*) AS count FROM workflow_executions WHERE completed_at IS NULL
+    SELECT workflow, status, count(*) AS number FROM workflow_executions WHERE completed_at IS NULL
     GROUP BY workflow, status ORDER BY workflow, status"""
 PENDING = """
-    SELECT approval, count(*) AS count, extract(epoch FROM clock_timestamp() - min(requested_at))::float AS oldest
+    SELECT approval, count(*) AS number, extract(epoch FROM clock_timestamp() - min(requested_at))::float AS oldest
     FROM workflow_approvals WHERE status = 'pending' GROUP BY approval ORDER BY approval"""
 
 
@@ -21,14 +21,14 @@ class OpenExecutions(NamedTuple):
 
     workflow: str
     status: str
-    count: int
+    number: int
 
 
 class PendingApprovals(NamedTuple):
     """How many decisions of one kind are waited for, and for how many seconds the oldest has been."""
 
     approval: str
-    count: int
+    number: int
     oldest_seconds: float
 
 
@@ -48,7 +48,7 @@ def take(db: Session) -> Census:
     return Census(
         open=[OpenExecutions(**row) for row in cursor.execute(OPEN)],
         pending=[
-            PendingApprovals(row["approval"], row["count"], max(row["oldest"], 0.0)) for row in cursor.execute(PENDING)
+            PendingApprovals(row["approval"], row["number"], max(row["oldest"], 0.0)) for row in cursor.execute(PENDING)
         ],
         counts=counts.read(db),
         pulse=pulse.feel(db),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from psycopg.rows import DictRow
 from sqlalchemy.orm import Session
 
 from workflows.engine import store
@@ -29,9 +30,12 @@ from workflows.engine.events import (
     StepRetried,
 )
 
-# Upper bounds of the buckets, in seconds; one more takes what is longer. Rows are kept by a bucket's number: other
-# bounds need another name beside SWEPT and the event's type, or what was counted before would be misread.
-BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+# Upper bounds of the buckets, in seconds, up to a week: what people are asked for is a step as well. One more takes
+# what is longer. Rows are kept by a bucket's number, so these stay: with others, what was counted would be misread.
+BOUNDS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+    *(3_600.0, 86_400.0, 604_800.0),
+)
 SWEPT: Final = "sweep"
 COUNTED: Final = tuple(
     fact.type
@@ -134,7 +138,7 @@ def read(db: Session) -> Counts:
     return counts
 
 
-def _by_counted(rows: Iterable[store.DictRow]) -> dict[Counted, Count]:
+def _by_counted(rows: Iterable[DictRow]) -> dict[Counted, Count]:
     counts: defaultdict[Counted, Count] = defaultdict(Count)
     for row in rows:
         count = counts[Counted(row["counted"], row["workflow"], row["name"])]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import approval_rows, store
+from workflows.engine import approval_rows, spans, store
 from workflows.engine.approval_rows import StoredApproval
 from workflows.engine.approvals import Verdict, decide, response_of
 from workflows.engine.clock import Clock
@@ -20,8 +20,9 @@ from workflows.engine.signature import INPUT
 from workflows.engine.start import Started
 from workflows.engine.state import State
 from workflows.engine.values import Json
+from zea import tracing
 from zea.context import ApprovalOutcome
-from zea.db import new_id
+from zea.db import after_commit, new_id
 from zea.errors import AlreadyDecided, DeadlinePassed, InvalidInput, NotFound, NotPossible
 
 # A step that runs alone holds its execution's row: a person waits this long for it.
@@ -206,7 +207,10 @@ def _insert(
 ) -> store.Stored:
     fact = ExecutionStarted(workflow.name, workflow.version, old.inputs, str(old.id), from_step, reason)
     started = Event(1, old.created_at, actor, fact)
-    store.insert(db, workflow, new_execution_id, started, {}, None, store.Dispatched([], PATIENCE))
+    span = spans.begun(workflow, new_execution_id)
+    dispatched = store.Dispatched([], PATIENCE)
+    store.insert(db, workflow, new_execution_id, started, {}, None, dispatched, tracing.to_text(span))
+    after_commit(db, span.end)
     return store.found(store.lock(db, new_execution_id), new_execution_id)
 
 

@@ -103,6 +103,8 @@ class Execution(Base):
     wakes_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
+    # The trace that its steps belong to, as a traceparent (W3C Trace Context).
+    trace_context: Mapped[str | None] = mapped_column(Text)
 
 
 class EventRow(Base):

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import approval_rows, dispatch, store
+from workflows.engine import approval_rows, dispatch, spans, store
 from workflows.engine.binding import Binding
 from workflows.engine.canvas import canvas
 from workflows.engine.clock import Clock
@@ -27,7 +27,7 @@ from workflows.engine.policy import LONGEST_COUNTDOWN
 from workflows.engine.state import apply
 from workflows.engine.status import standing_of
 from zea.context import Failure
-from zea.db import connection
+from zea.db import after_commit, connection
 from zea.errors import Cancelled
 
 log = logging.getLogger(__name__)
@@ -114,8 +114,13 @@ class Progress:
         dispatched = store.Dispatched(queues_of(self.workflow, moves), patience, delay, dispatches) if moves else None
         standing = store.record(self._db, self.workflow, self.execution.id, self.state, self._events, dispatched)
         approval_rows.write(self._db, self.execution.id, self._events)
+        if traced := self.execution.trace_context:
+            after_commit(self._db, lambda: self._trace(traced))
         if self._is_visible:
             dispatch.announce_after_commit(self._db, standing_of(standing))
+
+    def _trace(self, trace_context: str) -> None:
+        spans.tell(trace_context, self.workflow, self.execution.id, self.execution.created_at, self._events)
 
     @property
     def _is_visible(self) -> bool:

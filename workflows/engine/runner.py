@@ -1,7 +1,9 @@
 """Runs one delivery: a unit's effects, its events and what follows from them, in one transaction."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from uuid import UUID
 
 import psycopg
@@ -18,8 +20,11 @@ from workflows.engine.policy import MAXIMUM_VANISHED
 from workflows.engine.progress import Progress
 from workflows.engine.registry import Registry
 from workflows.engine.state import State
+from zea import logs
 from zea.db import driver_connection, transaction
 from zea.errors import StaleMessage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Outcome:
 
     text: str
     chain_continues: bool
+    error_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,19 @@ class Runner:
         Raises:
             StaleMessage: the unit is done, running elsewhere, or no longer wanted; nothing was changed.
         """
+        with logs.about(execution_id=delivery.execution_id, step=delivery.unit_name):
+            begun_at = perf_counter()
+            try:
+                outcome = self._run_once(delivery)
+            except StaleMessage as stale:
+                log.info("left alone: %s", stale.message)
+                raise
+            level = logging.INFO if outcome.error_kind is None else logging.WARNING
+            said = outcome.text if outcome.error_kind is None else f"{outcome.text}: {outcome.error_kind}"
+            log.log(level, "%s, %.1f ms", said, 1000 * (perf_counter() - begun_at))
+            return outcome
+
+    def _run_once(self, delivery: Delivery) -> Outcome:
         says_so = delivery.repeated or self.registry.is_long(delivery.workflow_name, delivery.unit_name)
         try:
             with transaction() as db:
@@ -80,7 +99,7 @@ class Runner:
         workflow, unit, execution = self._wanted(delivery, claim.execution)
         state = self._say_started(delivery) if says_so else execution.current
         if state is None:
-            return Outcome(f"{StepFailed.type} {unit.name}", chain_continues=False)
+            return Outcome(f"{StepFailed.type} {unit.name}", chain_continues=False, error_kind="worker_lost")
         if not with_row and self.registry.asks(delivery.workflow_name, delivery.unit_name):
             # Who saves an answer before it is asked for, and who asks, meet in the row: one of them sees the other.
             workflow, unit, execution = self._wanted(delivery, store.lock(db, delivery.execution_id))
@@ -148,7 +167,7 @@ def _close(
     chain_continues = delivery.carried == {workflow.task_name(each) for each in following}
     if not chain_continues:
         progress.publish(following)
-    return Outcome(f"{last.type} {unit.name}", chain_continues)
+    return Outcome(f"{last.type} {unit.name}", chain_continues, last.kind if isinstance(last, StepFailed) else None)
 
 
 def _try_again(progress: Progress, unit: Unit, retried: StepRetried) -> Outcome:
@@ -161,4 +180,4 @@ def _try_again(progress: Progress, unit: Unit, retried: StepRetried) -> Outcome:
     else:
         progress.record(delay=delay)
         progress.publish((unit,), delay)
-    return Outcome(f"{retried.type} {unit.name}", chain_continues=False)
+    return Outcome(f"{retried.type} {unit.name}", chain_continues=False, error_kind=retried.kind)

@@ -1,5 +1,6 @@
 """Begins an execution: its row, its first event and the dispatch of its first units, in the caller's transaction."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from workflows.engine import dispatch, store
+from workflows.engine import dispatch, spans, store
 from workflows.engine.canvas import canvas
 from workflows.engine.definition import Workflow
 from workflows.engine.events import Event, ExecutionStarted
@@ -15,9 +16,11 @@ from workflows.engine.planner import next_moves
 from workflows.engine.progress import PATIENCE, queues_of
 from workflows.engine.state import State
 from workflows.engine.values import encode
-from zea import clock
-from zea.db import new_id
+from zea import clock, logs, tracing
+from zea.db import after_commit, new_id
 from zea.errors import InvalidInput
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,21 @@ def start(
     started = Event(1, clock.now(), actor, fact)
     moves = next_moves(workflow, State(inputs=public))
     dispatched = store.Dispatched(queues_of(workflow, moves), PATIENCE)
-    if store.insert(db, workflow, execution_id, started, private, start_key, dispatched):
+    span = spans.begun(workflow, execution_id)
+    traced = tracing.to_text(span)
+    if store.insert(db, workflow, execution_id, started, private, start_key, dispatched, traced):
         dispatch.publish_after_commit(db, canvas(workflow, moves, execution_id, epoch=1))
+        after_commit(db, lambda: _say_started(workflow, execution_id))
+        after_commit(db, span.end)
         return Started(execution_id)
     assert start_key is not None, "an execution without a start key cannot collide"
     return Started(store.started_under(db, workflow.name, start_key), joined=True)
+
+
+def _say_started(workflow: Workflow, execution_id: UUID) -> None:
+    """The line that says which request began what: those of its steps have the execution's id only."""
+    with logs.about(execution_id=execution_id):
+        log.info("started %s", workflow)
 
 
 def _seconds(workflow: Workflow, timeouts: Mapping[str, timedelta]) -> dict[str, float] | None:

@@ -31,7 +31,7 @@ from zea.errors import Busy, NotFound
 
 COLUMNS = """id, workflow, version, status, subject, start_key, started_by, inputs, state, output, error, current_step,
     completed_steps, total_steps, epoch, position, rerun_of, dispatches, due_at, wakes_at, created_at,
-    completed_at"""
+    completed_at, trace_context"""
 
 # A claim ends with its step's time: a worker that is frozen or cut off loses its connection, and so its locks.
 LIMITS = """
@@ -78,10 +78,10 @@ INSERT = """
         INSERT INTO workflow_executions
             (id, workflow, version, status, subject, start_key, started_by, inputs, state, output, current_step,
              completed_steps, total_steps, epoch, position, rerun_of, dispatches, dispatched_at, queues, due_at,
-             created_at)
+             created_at, trace_context)
         SELECT %(id)s, %(workflow)s, %(version)s, 'running', %(subject)s, %(start_key)s, %(started_by)s, %(inputs)s,
                %(state)s, '{}', %(current_step)s, 0, %(total_steps)s, 1, 1, %(rerun_of)s, 0, now, %(queues)s,
-               now + %(patience)s, now
+               now + %(patience)s, now, %(trace_context)s
         FROM moment
         ON CONFLICT (workflow, start_key) DO NOTHING
         RETURNING id, created_at
@@ -176,6 +176,7 @@ class Stored:
     wakes_at: datetime | None
     created_at: datetime
     completed_at: datetime | None
+    trace_context: str | None = None
 
     @cached_property
     def current(self) -> State:
@@ -310,6 +311,7 @@ def insert(
     private: Json,
     start_key: str | None,
     dispatched: Dispatched,
+    trace_context: str | None = None,
 ) -> bool:
     """Write a new execution with its first event; False if its start key is taken."""
     row = started.to_row()
@@ -331,6 +333,7 @@ def insert(
         "type": row["type"],
         "data": Jsonb(row["data"]),
         "private": Jsonb({f"input.{name}": value for name, value in private.items()}),
+        "trace_context": trace_context,
     }
     return cursor(db).execute(INSERT, arguments).fetchone() is not None
 

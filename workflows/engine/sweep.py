@@ -17,6 +17,7 @@ from workflows.engine.events import ExecutionRedriven, StepCompleted, TimerFired
 from workflows.engine.nodes import Sleep, Step, Unit
 from workflows.engine.progress import PATIENCE, Progress
 from workflows.engine.registry import Registry
+from zea import logs
 from zea.db import transaction
 
 log = logging.getLogger(__name__)
@@ -100,23 +101,28 @@ def _pass(registry: Registry, find: Find, take: Take, move: Move) -> int:
 
 def _move_or_postpone(registry: Registry, execution_id: UUID, take: Take, move: Move) -> bool:
     """One bad row is put off alone; the others of the batch have their turn."""
-    try:
+    with logs.about(execution_id=execution_id):
+        try:
+            return _move(registry, execution_id, take, move)
+        except (psycopg.OperationalError, OperationalError) as error:
+            # Not the row's fault: it stays due, and the next pass finds it.
+            log.warning("could not be driven on now: %s", type(error).__name__)
+            return False
+        except Exception:
+            log.exception("could not be driven on; looking at it again in %s", LONGEST_PATIENCE)
         with transaction() as db:
-            execution = take(db, execution_id)
-            if execution is None:
-                return False
-            workflow = registry.get(execution.workflow, execution.version)
-            assert workflow is not None, "only executions of registered versions are found"
-            return move(Progress(db, workflow, execution, Clock(store.now(db)), ACTOR), db)
-    except (psycopg.OperationalError, OperationalError) as error:
-        # Not the row's fault: it stays due, and the next pass finds it.
-        log.warning("execution %s could not be driven on now: %s", execution_id, type(error).__name__)
+            backlog.postpone(db, execution_id, LONGEST_PATIENCE)
         return False
-    except Exception:
-        log.exception("execution %s could not be driven on; looking at it again in %s", execution_id, LONGEST_PATIENCE)
+
+
+def _move(registry: Registry, execution_id: UUID, take: Take, move: Move) -> bool:
     with transaction() as db:
-        backlog.postpone(db, execution_id, LONGEST_PATIENCE)
-    return False
+        execution = take(db, execution_id)
+        if execution is None:
+            return False
+        workflow = registry.get(execution.workflow, execution.version)
+        assert workflow is not None, "only executions of registered versions are found"
+        return move(Progress(db, workflow, execution, Clock(store.now(db)), ACTOR), db)
 
 
 def _redrive(progress: Progress, db: Session) -> bool:

@@ -167,6 +167,9 @@ TABLE = (
     Access("GET", "/health/live", ANYONE, NOBODYS),
     Access("GET", "/health/ready", ANYONE, NOBODYS, "says what is away, and nothing of anybody"),
     Access("GET", "/health/workflows", ANYONE, NOBODYS, "says what does not move, and nothing of anybody"),
+    Access(
+        "GET", "/metrics", ANYONE, NOBODYS, "outside local with `ZEA_METRICS_TOKEN`; counts, and nothing of anybody"
+    ),
     # FastAPI adds these itself, past the gate: nothing but ANYONE can be said of them.
     Access("GET", "/openapi.json", ANYONE, NOBODYS, "the API's description"),
     Access("GET", "/docs", ANYONE, NOBODYS, "the same for people"),

@@ -1,6 +1,7 @@
 """The HTTP application. Run it with `uvicorn --factory zea.api.app:create_app`."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -9,15 +10,19 @@ from importlib.metadata import version
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.concurrency import run_in_threadpool
 
 from workflows.catalog import registry
+from zea import logs, tracing
 from zea.api.deps import TURNS
 from zea.api.description import described
 from zea.api.errors import add_handlers
 from zea.api.executions import client
 from zea.api.gate import behind_the_gate
+from zea.api.http_metrics import http_metrics
 from zea.api.limits import BodyLimit
+from zea.api.observation import UNSAID, Observation
 from zea.api.routes.watching import MOST_WATCHERS
 from zea.api.routing import RepeatedRoute
 from zea.api.silence import attend
@@ -29,6 +34,7 @@ from zea.db import POOL_SIZE, engine, transaction
 ROUTES = (
     "booking_requests",
     "health",
+    "metrics",
     "auth",
     "me",
     "athletes",
@@ -47,6 +53,15 @@ ROUTES = (
     "admin_users",
 )
 
+# Requests only: metrics and log lines are zea's own, and what is asked every few seconds would bury the rest.
+TRACED: TelemetryConfig = {
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+    "exclude": lambda scope: scope["path"].startswith(UNSAID),
+}
+
 
 def create_app() -> FastAPI:
     """A new application.
@@ -55,6 +70,10 @@ def create_app() -> FastAPI:
         ConfigurationError: a setting is missing or unsafe, or a route is not in the table of access, or past the gate.
     """
     settings()
+    if logging.getLogger("uvicorn").handlers:
+        # Run by a server that set up its own log lines: from here on they are as all others.
+        logs.configure()
+    metrics = http_metrics()
     app = FastAPI(
         title="zea",
         version=version("zea"),
@@ -63,6 +82,7 @@ def create_app() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         # A redirected POST is lost on many clients: a path is right as it is documented, or not found.
         redirect_slashes=False,
+        telemetry=TRACED,
     )
     # What is added here and not to a router stands behind the gate as well.
     app.router.route_class = RepeatedRoute
@@ -70,6 +90,7 @@ def create_app() -> FastAPI:
     app.state.watchers = asyncio.Semaphore(MOST_WATCHERS)
     add_handlers(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Observation, metrics=metrics)
     for name in ROUTES:
         app.include_router(behind_the_gate(import_module(f"zea.api.routes.{name}").router))
     app.openapi = partial(described, app)  # type: ignore[method-assign]  # FastAPI's own way to change it
@@ -82,6 +103,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     # A thread that waits for a connection helps nobody: there are as many threads as connections.
     anyio.to_thread.current_default_thread_limiter().total_tokens = POOL_SIZE
     attend(engine())
+    tracing.begin("zea-api")
     await run_in_threadpool(_check_definitions)
     room = WaitingRoom(client)
     async with room.open():

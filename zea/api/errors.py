@@ -1,7 +1,6 @@
 """Every error as an RFC 9457 problem: the only place that knows which HTTP status an error has."""
 
 import logging
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -192,16 +191,9 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     return _internal_error(request, error)
 
 
-def _without_rows(error: Exception) -> str:
-    """The error and where it came from, without the row that PostgreSQL quotes: it may be personal."""
-    if not isinstance(error, sqlalchemy.DBAPIError | postgres.Error):
-        return "".join(traceback.format_exception(error))
-    return f"{type(error).__name__}: {first_line(error)}\n" + "".join(traceback.format_tb(error.__traceback__))
-
-
 def _internal_error(request: Request, error: Exception) -> JSONResponse:
     """Say nothing of the inside to the caller, and all of it to the log."""
-    log.error("%s %s failed: %s", request.method, request.url.path, _without_rows(error))
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem(
         request,
         HTTPStatus.INTERNAL_SERVER_ERROR,

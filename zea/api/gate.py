@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from zea import logs
 from zea.accounts import service, tokens
 from zea.accounts.models import Role, User
 from zea.accounts.tokens import Identity
@@ -98,6 +99,7 @@ async def _identify(request: Request) -> Identity:
     if token is None:
         raise Unauthenticated
     identity = request.state.identity = tokens.identify(token)
+    logs.now_about(user_id=identity.user_id)
     return identity
 
 

@@ -21,14 +21,13 @@ from zea import clock, config
 from zea.cli.executions import client
 from zea.db import first_line, reading, transaction
 from zea.errors import Unreachable, ZeaError
-from zea.stack import schema
+from zea.stack import processes, schema
 
 PATIENCE = 2.0  # seconds for whatever is asked over the network
 OLDEST_POSTGRESQL = 15
 EXTENSIONS = frozenset({"btree_gist"})
 MOST_SKEW = 1.0  # seconds
 FULL, NEARLY_FULL = 0.95, 0.85
-WORKERS = {"worker": {"workflows", "notifications"}, "sweeper": {"sweeps", "mail"}, "reporter": {"reports"}}
 
 
 class Level(StrEnum):
@@ -177,12 +176,12 @@ class Checkup:
         inspect = app.control.inspect(timeout=PATIENCE)
         consumed = inspect.active_queues() or {}
         known = inspect.registered() or {}
-        for who, queues in WORKERS.items():
-            here = [name for name, found in consumed.items() if queues <= {each["name"] for each in found}]
+        for who, queues in processes.QUEUES.items():
+            here = [name for name, found in consumed.items() if set(queues) <= {each["name"] for each in found}]
             if here:
                 yield ok(who, ", ".join(sorted(here)))
             else:
-                yield fail(who, f"nobody works off {', '.join(sorted(queues))}", f"Start the {who}, see the Procfile.")
+                yield fail(who, f"nobody works off {', '.join(queues)}", f"Start the {who}, see the Procfile.")
         for name, tasks in sorted(known.items()):
             if missing := registry.tasks().keys() - {each.split(" ")[0] for each in tasks}:
                 advice = "Start it anew with this release, once the one before is not needed any more."
@@ -229,12 +228,14 @@ class Checkup:
             yield warn(
                 "api", f"{address} answers {status or 'nothing'}", "Start it, or set ZEA_API_HOST and ZEA_API_PORT."
             )
-        flower = f"http://127.0.0.1:{config.settings().flower_port}"
+        flower = config.flower_address()
         if _status_of(f"{flower}/healthcheck") == 200:
             yield ok("flower", flower)
         else:
             yield warn(
-                "flower", f"{flower} does not answer", "Start it, or set ZEA_FLOWER_PORT; nothing depends on it."
+                "flower",
+                f"{flower} does not answer",
+                "Start it, or set ZEA_FLOWER_HOST and ZEA_FLOWER_PORT; nothing depends on it.",
             )
 
     # Disk

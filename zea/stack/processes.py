@@ -13,28 +13,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zea.stack.child import Program
+from zea.stack.flower import configuration
 
-CELERY = ("celery", "-A", "tasks")
+# What each worker works off. What a person waits for is in front: see celeryconfig.
+QUEUES = {"worker": ("workflows", "notifications"), "sweeper": ("sweeps", "mail"), "reporter": ("reports",)}
+CELERY = ("celery", "--quiet", "-A", "tasks")
 WORKER_FEATURES = ("--loglevel", "INFO", "--without-gossip", "--without-mingle")
 API = (
     *("uvicorn", "zea.api.app:create_app", "--factory", "--loop", "uvloop", "--http", "httptools"),
     *("--workers", "1", "--no-access-log", "--timeout-graceful-shutdown", "5"),
 )
 WORKER = (
-    *(*CELERY, "worker", "-Q", "workflows,notifications", "-n", "worker@%h"),
+    *(*CELERY, "worker", "-Q", ",".join(QUEUES["worker"]), "-n", "worker@%h"),
     *("--pool", "prefork", "-c", "2", *WORKER_FEATURES),
 )
 SWEEPER = (
-    *(*CELERY, "worker", "-Q", "sweeps,mail", "-n", "sweeper@%h"),
+    *(*CELERY, "worker", "-Q", ",".join(QUEUES["sweeper"]), "-n", "sweeper@%h"),
     *("--pool", "prefork", "-c", "2", *WORKER_FEATURES),
 )
 # One at a time: a report of a million sessions takes a processor for a while, and its runs wait for each other anyway.
 REPORTER = (
-    *(*CELERY, "worker", "-Q", "reports", "-n", "reporter@%h"),
+    *(*CELERY, "worker", "-Q", ",".join(QUEUES["reporter"]), "-n", "reporter@%h"),
     *("--pool", "prefork", "-c", "1", *WORKER_FEATURES),
 )
 BEAT = (*CELERY, "beat", "--loglevel", "INFO", "--pidfile=")
-FLOWER = (*CELERY, "flower", "--address=127.0.0.1", "--persistent=True", "--state-save-interval=5000")
+FLOWER = (*CELERY, "flower")
 
 # Flower only watches: it runs when a processor has nothing else to do. On a small machine it would slow bookings down.
 WHEN_IDLE = ("chrt", "--idle", "0") if shutil.which("chrt") else ("nice", "-n", "19") if shutil.which("nice") else ()
@@ -63,10 +66,10 @@ def beat(schedule: Path, environment: Mapping[str, str]) -> Program:
     return _program("beat", (*BEAT, "-s", str(schedule)), environment, FRONT_STAGE)
 
 
-def flower(port: int, database: Path, login: str, environment: Mapping[str, str]) -> Program:
+def flower(port: int, login: str, environment: Mapping[str, str]) -> Program:
     """``login`` is user:password. It is handed over in the environment: a command line is public."""
-    module = (*FLOWER, f"--port={port}", f"--db={database}")
-    return _program("flower", module, {**environment, "FLOWER_BASIC_AUTH": login}, FRONT_STAGE, WHEN_IDLE)
+    module = (*FLOWER, f"--conf={configuration()}", f"--port={port}")
+    return _program("flower", module, {**environment, "ZEA_FLOWER_BASIC_AUTH": login}, FRONT_STAGE, WHEN_IDLE)
 
 
 def _program(

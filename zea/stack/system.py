@@ -194,8 +194,7 @@ class System:
         supervisor.start(processes.beat(self.directory.path / "beat" / "schedule", environment))
         supervisor.wait_ready("api", self._api_is_ready, PROCESS_READY_WITHIN)
         login = f"{self.addresses.flower_user}:{self.addresses.flower_password}"
-        history = self.directory.path / "flower" / "flower"
-        supervisor.start(processes.flower(settings.flower_port, history, login, environment))
+        supervisor.start(processes.flower(settings.flower_port, login, environment))
         # So that it sees the first booking. It only watches: whatever it takes, the system is up.
         child.wait_until(self._flower_answers, FLOWER_READY_WITHIN)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Literal
 
 import anyio
@@ -14,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from workflows.engine.pulse import QueueAge, late_after
 from zea import config, db
 from zea.api import limits, routing
+from zea.api.checks import answer_within
 from zea.api.description import refusals
 from zea.api.executions import client
 from zea.errors import Degraded, Unreachable
@@ -22,8 +22,6 @@ from zea.stack import schema
 router = routing.router("/health", "health")
 
 PATIENCE = 1.0  # seconds for each check
-# Threads of their own: checks that hang must not take those that serve requests, nor ever be more than a few.
-_THREADS = 4
 
 
 class Health(BaseModel):
@@ -79,9 +77,10 @@ async def _reasons_against(checks: dict[str, Callable[[], str | None]]) -> list[
 
 
 async def _within_patience(name: str, check: Callable[[], str | None]) -> str | None:
-    with anyio.move_on_after(PATIENCE):
-        return await anyio.to_thread.run_sync(check, abandon_on_cancel=True, limiter=_limiter())
-    return f"the {name} does not answer within {PATIENCE:g} s"
+    try:
+        return await answer_within(PATIENCE, check)
+    except TimeoutError:
+        return f"the {name} does not answer within {PATIENCE:g} s"
 
 
 def _database_problem() -> str | None:
@@ -101,8 +100,3 @@ def _broker_problem() -> str | None:
     except RedisError:
         return "the broker cannot be reached"
     return None
-
-
-@lru_cache
-def _limiter() -> anyio.CapacityLimiter:
-    return anyio.CapacityLimiter(_THREADS)
