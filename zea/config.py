@@ -168,10 +168,7 @@ def flower_address() -> str:
 
 
 def share_metrics_in(directory: Path) -> None:
-    """Have this process's HTTP metrics kept in files there, for all processes that serve the same port.
-
-    Its library asks the environment, when it is imported.
-    """
+    """Have this process's HTTP metrics kept in files there, for all processes that serve the same port."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
 
 

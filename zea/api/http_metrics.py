@@ -5,12 +5,12 @@ import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, values
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from zea import config
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -26,9 +26,8 @@ class HttpMetrics:
 
     def __init__(self, directory: Path) -> None:
         config.share_metrics_in(directory)
-        # Its library looks for the directory when it is imported.
-        from prometheus_client import Counter, Histogram
-
+        # The library chooses when it is imported, which may have been before.
+        values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]  # it has no types
         self._requests = Counter(
             "zea_http_requests_total", "Requests answered.", ["method", "route", "status"], registry=None
         )
@@ -46,10 +45,8 @@ class HttpMetrics:
         self._requests.labels(known, route or OTHER, str(status)).inc()
         self._seconds.labels(known, route or OTHER).observe(seconds)
 
-    def register(self, registry: "CollectorRegistry") -> None:
+    def register(self, registry: CollectorRegistry) -> None:
         """Have ``registry`` tell what all processes counted."""
-        from prometheus_client.multiprocess import MultiProcessCollector
-
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # it has no types
 
 

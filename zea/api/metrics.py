@@ -42,7 +42,8 @@ class Lines:
     unacknowledged: int
 
 
-@dataclass(frozen=True, slots=True)
+# A registry tells its collectors apart by what they are, not by what they hold.
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot(Collector):
     """What was found when somebody asked; None where nobody answered in time."""
 
