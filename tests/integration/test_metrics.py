@@ -7,18 +7,23 @@ import httpx
 import pytest
 from kombu import Connection
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from tests import monitoring_table
 from tests.integration.conftest import Person
 from tests.integration.test_counts import BOOKING, advance_beyond_now
+from tests.monitoring_table import Metric
 from tests.requested_booking import completed_booking, failed_booking, requested_booking, sleeping_booking
 from workflows.catalog import registry
 from workflows.engine import sweep
 from workflows.engine.client import ExecutionClient
 from workflows.engine.runner import Delivery, Runner
+from workflows.engine.status import ExecutionSummary
 from zea import config
 from zea.api import limits, metrics
 from zea.broker import app as celery
+from zea.db import transaction
 
 client = ExecutionClient(registry)
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -38,6 +43,16 @@ def samples(api: httpx.Client, **headers: str) -> Samples:
 
 def of(found: Samples, name: str, **labels: str) -> float | None:
     return found.get((name, tuple(sorted(labels.items()))))
+
+
+def waiting_onboarding(api: httpx.Client) -> ExecutionSummary:
+    """Of an athlete who is asked for a profile."""
+    email = {"email": "ana@example.com", "password": "correct horse battery", "name": "Ana"}
+    assert api.post("/api/auth/register", json=email).status_code == 201
+    [onboarding] = client.list_executions().items
+    for unit in ("validate_registration", "request_profile_completion"):
+        Runner(registry, "worker:test").run(Delivery(onboarding.workflow_name, unit, onboarding.execution_id, 1))
+    return onboarding
 
 
 def test_what_stands_and_what_happened_is_told(api: httpx.Client, sweeps_run: None) -> None:
@@ -62,6 +77,32 @@ def test_what_stands_and_what_happened_is_told(api: httpx.Client, sweeps_run: No
     assert of(found, "zea_late_after_seconds") == 10
 
 
+def test_exactly_what_is_documented_is_told(api: httpx.Client, admin: Person, sweeps_run: None) -> None:
+    """Every metric of docs/monitoring.md, with its kind and its labels, and no other."""
+    waiting_onboarding(api)
+    sleeping_booking()
+    failed = failed_booking()
+    client.resume(failed.execution_id, actor="test", reason="so that it is counted")
+    execute = "INSERT INTO workflow_events (execution_id, position, type, at, actor, data)"
+    with transaction() as db:
+        for position, kind in enumerate(("execution.redriven", "approval.expired"), start=100):
+            fact = {"id": failed.execution_id, "position": position, "type": kind}
+            values = "(:id, :position, :type, clock_timestamp(), 'test', '{\"approval\": \"asked\"}')"
+            db.execute(text(f"{execute} VALUES {values}"), fact)
+    with sweep.timed("fire"):
+        pass
+    advance_beyond_now()
+    api.get("/api/me", headers=admin.headers)
+    told = {
+        family.name + ("_total" if family.type == "counter" else ""): Metric(
+            family.type, frozenset(family.samples[0].labels) - {"le"}
+        )
+        for family in text_string_to_metric_families(api.get("/metrics").text)
+        if family.samples
+    }
+    assert told == monitoring_table.metrics()
+
+
 def test_the_buckets_of_a_histogram_grow(api: httpx.Client) -> None:
     completed_booking()
     advance_beyond_now()
@@ -77,11 +118,7 @@ def test_the_buckets_of_a_histogram_grow(api: httpx.Client) -> None:
 
 
 def test_what_waits_for_people_is_told(api: httpx.Client) -> None:
-    email = {"email": "ana@example.com", "password": "correct horse battery", "name": "Ana"}
-    assert api.post("/api/auth/register", json=email).status_code == 201
-    [onboarding] = client.list_executions().items
-    for unit in ("validate_registration", "request_profile_completion"):
-        Runner(registry, "worker:test").run(Delivery(onboarding.workflow_name, unit, onboarding.execution_id, 1))
+    onboarding = waiting_onboarding(api)
     found = samples(api)
     assert of(found, "zea_approvals_pending", approval="request_profile_completion") == 1
     assert 0 <= (of(found, "zea_oldest_pending_approval_seconds", approval="request_profile_completion") or -1) < 30
