@@ -89,6 +89,15 @@ class Settings(BaseSettings):
             raise ValueError("write it as smtp://user:password@host:587?starttls or smtps://user:password@host")
         return value or None
 
+    @field_validator("flower_basic_auth")
+    @classmethod
+    def _is_login(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if not all(value.get_secret_value().partition(":")):
+            raise ValueError("write it as user:password")
+        return value
+
     @field_validator("metrics_token")
     @classmethod
     def _is_not_guessed(cls, value: SecretStr | None) -> SecretStr | None:

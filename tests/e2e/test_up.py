@@ -21,9 +21,12 @@ import psycopg
 import pytest
 from waiting import wait_until
 
+from zea.cli import demo
 from zea.cli.app import COMMANDS
+from zea.cli.people import PASSWORD
 from zea.config import CONNECTION_FILE
 from zea.stack.ports import LOOPBACK, free_port
+from zea.stack.servers import REMEMBERED_FILE
 
 ZEA = [sys.executable, "-c", "from zea.cli.app import main; main()"]
 STARTED_WITHIN = 60.0
@@ -197,7 +200,7 @@ def test_a_second_one_in_the_same_directory_is_refused_and_the_first_serves_on(s
 
 
 @pytest.mark.parametrize(
-    "words", ["uvicorn zea.api.app", "worker@%h", "sweeper@%h", "celery -A tasks beat", "celery -A tasks flower"]
+    "words", ["uvicorn zea.api.app", "worker@%h", "sweeper@%h", "-A tasks beat", "-A tasks flower"]
 )
 def test_a_killed_process_is_started_again(serving: Machine, words: str) -> None:
     wait_until(lambda: serving.child(words), 30)
@@ -271,8 +274,8 @@ def test_exit_ends_once_it_was_ready(machine: Machine) -> None:
     assert machine.processes() == []
 
 
-def test_the_walk_shows_every_workflow_to_its_end(machine: Machine) -> None:
-    result = machine.run("up", "--demo", "--exit")
+def test_the_walk_shows_every_workflow_to_its_end_and_logs_nothing_private(machine: Machine) -> None:
+    result = machine.run("up", "--demo", "--exit", ZEA_LOG_FORMAT="json")
     assert (result.returncode, result.stderr) == (0, "")
     shown = result.stdout
     for workflow, times in {"AthleteOnboarding": 1, "BookingRequest": 1, "SessionCompletion": 2}.items():
@@ -283,6 +286,41 @@ def test_the_walk_shows_every_workflow_to_its_end(machine: Machine) -> None:
     assert shown.count("│ no answer in time") == 2
     assert shown.count("FINALIZED") == 2
     assert machine.processes() == []
+    assert_nothing_private_is_logged(machine)
+    assert_lines_say_what_they_are_about(machine)
+
+
+def assert_nothing_private_is_logged(machine: Machine) -> None:
+    """Neither what the demonstration's people are called and said, nor a password or a key of the system."""
+    said = [value for part in (demo.PROFILE, demo.FEEDBACK, demo.EVALUATION) for value in part.values()]
+    texts = [
+        text for value in said for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)
+    ]
+    secrets = [str(value) for value in json.loads((machine.directory / REMEMBERED_FILE).read_text()).values()]
+    people = ["Matías", "Camila", "Antonia", "demo.example", demo.NOTES, PASSWORD]
+    private = [text for text in [*texts, *people, *secrets] if len(text) > 5]
+    assert len(private) > 12
+    written = {log.name: log.read_text() for log in (machine.directory / "logs").iterdir()}
+    assert len(written) >= 8
+    assert [(name, text) for name, lines in written.items() for text in private if text in lines] == []
+
+
+def assert_lines_say_what_they_are_about(machine: Machine) -> None:
+    lines = {
+        name: [
+            json.loads(line)
+            for line in (machine.directory / "logs" / f"{name}.log").read_text().splitlines()
+            if line.startswith("{")
+        ]
+        for name in ("api", "worker", "sweeper", "reporter", "beat", "flower")
+    }
+    assert all(lines.values())
+    assert any({"request_id", "user_id"} <= line.keys() for line in lines["api"])
+    [started, *_] = [line for line in lines["api"] if line["message"].startswith("started zea_sport.BookingRequest")]
+    assert {"request_id", "user_id"} <= started.keys()
+    steps = [line for line in lines["worker"] if line.get("execution_id") == started["execution_id"]]
+    assert {line["step"] for line in steps} >= {"notify_coach", "notify_athlete"}
+    assert all(line["attempt"] == 1 for line in steps)
 
 
 def test_the_walk_is_taken_again_beside_one_that_was_taken(serving: Machine) -> None:

@@ -55,6 +55,7 @@ PROFILE: Final = {
     "objectives": ["mejorar el saque", "llegar mejor a la red"],
     "experience_level": "intermediate",
 }
+NOTES: Final = "Trabajemos la salida de tacos."
 FEEDBACK: Final = {"rating": 5, "objectives_met": True, "comments": "¡Gran sesión! La próxima semana, otra."}
 EVALUATION: Final = {
     "performance_rating": 4,
@@ -171,9 +172,7 @@ class Walk:
     def _book(self, athlete: Caller, coach: Caller, starts_at: str) -> Booked:
         before = _credits(athlete)
         began = perf_counter()
-        booked = athlete.post(
-            "/api/bookings", coach_id=coach.user_id, slot_datetime=starts_at, notes="Trabajemos la salida de tacos."
-        )
+        booked = athlete.post("/api/bookings", coach_id=coach.user_id, slot_datetime=starts_at, notes=NOTES)
         took = _milliseconds_since(began)
         check(booked.get("status") == "CONFIRMED", f"the booking is not confirmed: {booked}")
         after = _credits(athlete)

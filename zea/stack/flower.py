@@ -1,35 +1,33 @@
 """What Flower is started with: its login and where it keeps what it has seen."""
 
-import logging
 import secrets
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from zea.config import settings
+from zea.config import Settings
 from zea.errors import ConfigurationError
 
-log = logging.getLogger(__name__)
+USER = "zea"
 
 
-def login() -> str:
-    """`user:password`: the settings', or in local one that is made up and shown.
+def login(settings: Settings, make_up: Callable[[], str] = lambda: secrets.token_urlsafe(16)) -> str:
+    """`user:password`: the settings', or in local one with a password that is made up.
 
     Raises:
         ConfigurationError: the settings have none, outside local.
     """
-    given = settings().flower_basic_auth
+    given = settings.flower_basic_auth
     if given is not None:
         return given.get_secret_value()
-    if settings().environment != "local":
+    if settings.environment != "local":
         raise ConfigurationError("Flower is not started without a login: set ZEA_FLOWER_BASIC_AUTH to user:password.")
-    made_up = f"zea:{secrets.token_urlsafe(16)}"
-    log.warning("ZEA_FLOWER_BASIC_AUTH is not set: the login is %s this time", made_up)
-    return made_up
+    return f"{USER}:{make_up()}"
 
 
-def history() -> Path:
-    """The file, in a folder that is there."""
-    folder = settings().data_dir / "flower"
+def history(settings: Settings) -> Path:
+    """The file that keeps what it has seen, in a folder that is there."""
+    folder = settings.data_dir / "flower"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "flower"
 

@@ -8,7 +8,7 @@ from typing import Self
 from zea import config
 from zea.config import LOCAL_SECRET_KEY, Settings, child_environment
 from zea.errors import Unreachable
-from zea.stack import child, external, platforms, ports, processes
+from zea.stack import child, external, flower, platforms, ports, processes
 from zea.stack.data_directory import DataDirectory
 from zea.stack.ports import LOOPBACK
 from zea.stack.private_files import Remembered
@@ -114,6 +114,7 @@ class System:
         settings = self._settings
         if settings.database_url is None or settings.redis_url is None:
             platforms.require_supported()
+        flower.login(settings)
         self.directory.open()
         ports.require_free(settings.api_host, settings.api_port, "ZEA_API_PORT", "The API")
         ports.require_free(LOOPBACK, settings.flower_port, "ZEA_FLOWER_PORT", "Flower")
@@ -144,7 +145,7 @@ class System:
         return given
 
     def _publish(self, database_url: str, redis_url: str, remembered: Remembered) -> None:
-        user, password = self._flower_login(remembered)
+        user, _, password = flower.login(self._settings, lambda: remembered.secret("flower_password")).partition(":")
         settings = self._settings
         host = REACHED_AT.get(settings.api_host, settings.api_host)
         host = f"[{host}]" if ":" in host else host
@@ -157,13 +158,6 @@ class System:
             flower_password=password,
         )
         self.directory.publish(vars(self._addresses))
-
-    def _flower_login(self, remembered: Remembered) -> tuple[str, str]:
-        login = self._settings.flower_basic_auth
-        if login is None:
-            return "zea", remembered.secret("flower_password")
-        user, _, password = login.get_secret_value().partition(":")
-        return user, password
 
     def _upgrade_schema(self) -> None:
         from zea.stack import schema  # Alembic takes its time to import: the servers start meanwhile
