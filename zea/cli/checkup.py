@@ -10,6 +10,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import psycopg
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import text
@@ -86,6 +87,8 @@ class Checkup:
             yield fail("database", first_line(error) or type(error).__name__, "Start it, or correct DATABASE_URL.")
         except (RedisError, OSError) as error:
             yield fail("broker", first_line(error) or type(error).__name__, "Start it, or correct REDIS_URL.")
+        except OperationalError:
+            yield fail("workers", "cannot be asked without the broker", "Start the broker first.")
         except Unreachable as error:
             yield fail("system", error.message, "Start it with `zea up`, or say where its servers are.")
 
