@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from zea.errors import ConfigurationError, Unreachable, ZeaError
 
 REFUSED: Final = 1
+INTERRUPTED: Final = 130  # 128 and the signal's number, as shells have it
 USAGE: Final = 2
 UNREACHABLE: Final = 3
 

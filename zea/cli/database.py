@@ -2,16 +2,22 @@
 
 import typer
 
+from zea.cli import display
+from zea.cli.executions import AsJson
+
 app = typer.Typer(help="Manage the database's schema.", no_args_is_help=True)
 
 
-@app.command()
-def upgrade() -> None:
+@app.command(epilog="Example: zea db upgrade")
+def upgrade(as_json: AsJson = False) -> None:
     """Bring the schema to the newest migration."""
     from zea.stack import schema
 
     schema.upgrade()
-    typer.echo("The database is up to date.")
+    if as_json:
+        display.print_json({"migrations": sorted(schema.newest())})
+    else:
+        typer.echo("The database is up to date.")
 
 
 @app.callback()

@@ -62,6 +62,11 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, default=_as_json, indent=2))
 
 
+def print_json_line(value: Any) -> None:
+    """The same on one line, at once: whoever follows reads line by line."""
+    typer.echo(json.dumps(value, default=_as_json))
+
+
 def _as_json(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 

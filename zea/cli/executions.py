@@ -23,10 +23,18 @@ Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at the most."
 Cursor = Annotated[str | None, typer.Option(help="The next_cursor of the page before.")]
 
 
-@app.command("list")
+def workflow_names() -> list[str]:
+    """What a shell completes the name of a workflow to."""
+    return sorted({each.name for each in registry})
+
+
+@app.command("list", epilog="Example: zea list --status failed --from 2026-11-24")
 def list_executions(
     status: Annotated[ExecutionStatus | None, typer.Option(help="Only those that stand like this.")] = None,
-    workflow: Annotated[str | None, typer.Option(help="Only of this workflow, as zea_sport.BookingRequest.")] = None,
+    workflow: Annotated[
+        str | None,
+        typer.Option(help="Only of this workflow, as zea_sport.BookingRequest.", autocompletion=workflow_names),
+    ] = None,
     subject: Annotated[str | None, typer.Option(help="Only about this, as booking:ID.")] = None,
     error_kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only those that failed like this.")] = None,
     since: Annotated[
@@ -46,7 +54,7 @@ def _in_utc(moment: datetime | None) -> datetime | None:
     return moment and moment.replace(tzinfo=UTC)
 
 
-@app.command()
+@app.command(epilog="Example: zea active")
 def active(limit: Limit = 50, cursor: Cursor = None, as_json: AsJson = False) -> None:
     """List executions that have not ended, newest first."""
     _print(client.list_active_workflows(limit, cursor), as_json)
@@ -59,7 +67,7 @@ def _print(page: ExecutionPage, as_json: bool) -> None:
         display.print_page(page)
 
 
-@app.command()
+@app.command(epilog="Example: zea status ID")
 def status(execution_id: ExecutionId, as_json: AsJson = False) -> None:
     """Show one execution: its steps with their times, what it waits for, and why it failed or was cancelled."""
     view = client.get_execution_status(execution_id)
@@ -69,7 +77,7 @@ def status(execution_id: ExecutionId, as_json: AsJson = False) -> None:
         display.print_execution(view)
 
 
-@app.command()
+@app.command(epilog="Example: zea events ID --json")
 def events(execution_id: ExecutionId, as_json: AsJson = False) -> None:
     """Show what happened in an execution, oldest first."""
     found = client.events(execution_id)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog="Example: zea up --demo")
 def up(
     demo: Annotated[bool, typer.Option("--demo", help="Seed demonstration people and walk the workflows.")] = False,
     exit_: Annotated[bool, typer.Option("--exit", help="Stop after the walk, or once ready without --demo.")] = False,

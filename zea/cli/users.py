@@ -21,7 +21,7 @@ def users() -> None:
     """People with an account."""
 
 
-@app.command()
+@app.command(epilog="Example: zea users create --email camila@example.com --role coach")
 def create(
     email: Annotated[str, typer.Option(help="What they sign in with.")],
     role: Annotated[Role, typer.Option(help="What they are on the platform.")],

@@ -8,7 +8,7 @@ from rich.tree import Tree
 from workflows.catalog import registry
 from workflows.engine.definition import Workflow
 from zea.cli import display, drawing
-from zea.cli.executions import AsJson
+from zea.cli.executions import AsJson, workflow_names
 from zea.errors import InvalidInput
 
 app = typer.Typer()
@@ -16,7 +16,9 @@ app = typer.Typer()
 
 @app.command(epilog="Example: zea workflows BookingRequest --mermaid")
 def workflows(
-    name: Annotated[str | None, typer.Argument(help="Only this one, such as BookingRequest.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Only this one, such as BookingRequest.", autocompletion=workflow_names)
+    ] = None,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print Mermaid flowcharts.")] = False,
     as_json: AsJson = False,
 ) -> None:
