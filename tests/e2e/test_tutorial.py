@@ -26,7 +26,7 @@ from zea.stack import processes
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "add-a-workflow.md"
-COPIED = ("zea", "workflows", "tasks", "migrations", "celeryconfig.py", "pyproject.toml")
+COPIED = ("zea", "workflows", "tasks", "migrations", "celeryconfig.py", "flowerconfig.py", "pyproject.toml")
 
 BLOCK = re.compile(
     r"(?:^\*\*`(?P<path>[^`\n]+)`\*\*(?P<change>, changed|, added)?\n\n)?"

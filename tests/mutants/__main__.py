@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from tests.mutants.catalogue import MUTANTS, Mutant, table
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("zea", "workflows", "tasks", "migrations", "tests", "celeryconfig.py", "pyproject.toml")
+COPIED = ("zea", "workflows", "tasks", "migrations", "tests", "celeryconfig.py", "flowerconfig.py", "pyproject.toml")
 # Two at a time at most: tests that wait for processes have deadlines.
 PARALLEL = 2
 ENDS_WITHIN = 180.0  # seconds for the tests of one mutant
