@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --quiet
 
-.PHONY: install install-dev run test check mutants openapi bench bench-reports lock clean
+.PHONY: install install-dev run test check mutants openapi bench bench-reports bench-scale lock clean
 
 install: $(VENV)/.installed
 
@@ -41,6 +41,10 @@ bench: install-dev
 
 bench-reports: install-dev
 	$(BIN)/python -m tests.benchmarks.reports
+
+# Writes a million executions first: five minutes and 8 GB of disk.
+bench-scale: install-dev
+	$(BIN)/python -m tests.benchmarks.scale
 
 # The lock files name versions and hashes only.
 lock: install-dev

@@ -22,13 +22,12 @@ from tests.requested_booking import (
     sleeping_booking,
 )
 from workflows.booking_request import booking_request
-from workflows.engine import search
 from workflows.engine.policy import Retry
 from zea import clock
 from zea.accounts.models import Role
 from zea.cli.app import app as command_line
 from zea.cli.app import exit_code
-from zea.db import driver_connection, transaction
+from zea.db import transaction
 from zea.errors import NotFound, Unreachable
 
 
@@ -163,21 +162,6 @@ def test_active_executions_are_paged_and_for_admins_only(api: httpx.Client, admi
     assert api.get(path, headers=athlete.headers).status_code == 403
     assert api.get(path).status_code == 401
     assert api.get(path, params={"cursor": "?"}, headers=admin.headers).status_code == 422
-
-
-def test_what_is_active_is_found_without_reading_what_has_ended(booked: RequestedBooking) -> None:
-    columns = "workflow, version, status, started_by, inputs, state, output, completed_steps, total_steps, epoch,"
-    columns += " position, dispatches, created_at, completed_at"
-    wanted = {"active": True, "limit": 50, "cursor_at": None, "cursor_id": None}
-    for name in ("status", "workflow", "subject", "error_kind", "since", "before"):
-        wanted[name] = None
-    with transaction() as db:
-        copied = f"SELECT gen_random_uuid(), {columns} FROM workflow_executions, generate_series(1, 5000)"
-        db.execute(text(f"INSERT INTO workflow_executions (id, {columns}) {copied}"))
-        db.execute(text("ANALYZE workflow_executions"))
-        plan = "\n".join(line for (line,) in driver_connection(db).execute(f"EXPLAIN {search.LIST}", wanted))
-    assert "ix_workflow_executions_status" in plan
-    assert "Seq Scan" not in plan
 
 
 def test_what_an_execution_waits_for_is_shown_to_its_parties_too(

@@ -155,6 +155,19 @@ def test_what_is_rolled_back_is_not_told(exporter: InMemorySpanExporter, databas
     assert told(exporter) == {}
 
 
+def test_what_is_undone_before_it_is_committed_is_not_told(exporter: InMemorySpanExporter, database: str) -> None:
+    booking = requested_booking()
+
+    def cancel_and_fail() -> None:
+        with transaction() as db:
+            client.cancel(booking.execution_id, actor="test", reason="by mistake", db=db)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cancel_and_fail()
+    assert told(exporter).keys() == {START}
+
+
 def test_health_checks_are_not_told(exporter: InMemorySpanExporter, api: httpx.Client) -> None:
     for path in ("/health/live", "/health/ready", "/metrics"):
         assert api.get(path).status_code == 200

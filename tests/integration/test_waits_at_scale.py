@@ -107,7 +107,7 @@ def test_a_sweep_costs_what_is_due_and_not_what_waits() -> None:
         assert time.perf_counter() - began < 0.1
         last = page.items[-1]
         arguments = {"assignee": assignee, "limit": 51, "at": last.requested_at, "id": last.approval_id}
-        plan = plan_of(approval_rows.PENDING, **arguments)
+        plan = plan_of(approval_rows.page_of(approval_rows.PENDING, arguments), **arguments)
         assert "ROW(requested_at, id) <" in plan.partition("Index Cond: ")[2].partition("\n")[0]
 
 

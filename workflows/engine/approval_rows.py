@@ -1,6 +1,6 @@
 """The only SQL on workflow_approvals: rows that follow from an execution's events, and lists of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
@@ -41,15 +41,9 @@ SELECT = """
     FROM workflow_approvals AS a JOIN workflow_executions AS e ON e.id = a.execution_id"""
 READ = f"{SELECT} WHERE a.id = %(id)s"
 OF_EXECUTION = f"{SELECT} WHERE a.execution_id = %(execution_id)s ORDER BY a.requested_at, a.id"
-# Each reads a partial index from its end.
-PENDING, SETTLED = (
-    f"""
-    {SELECT}
-    WHERE a.status {kind} 'pending' AND (%(assignee)s::text IS NULL OR a.assignee = %(assignee)s)
-      AND (%(at)s::timestamptz IS NULL OR (a.requested_at, a.id) < (%(at)s, %(id)s::uuid))
-    ORDER BY a.requested_at DESC, a.id DESC LIMIT %(limit)s"""
-    for kind in ("=", "<>")
-)
+PENDING, SETTLED = "= 'pending'", "<> 'pending'"
+# A list has the conditions whose arguments it is given; for why none is skipped by a value instead, see search.py.
+CONDITIONS = {"assignee": "a.assignee = %(assignee)s", "at": "(a.requested_at, a.id) < (%(at)s, %(id)s)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +111,15 @@ def of_execution(db: Session, execution_id: UUID) -> list[StoredApproval]:
     return [StoredApproval(**row) for row in cursor(db).execute(OF_EXECUTION, {"execution_id": execution_id})]
 
 
+def page_of(status: str, arguments: Mapping[str, object]) -> str:
+    """The list of those whose status is as this says; each reads a partial index from its end."""
+    asked = [condition for name, condition in CONDITIONS.items() if arguments[name] is not None]
+    return f"""
+    {SELECT}
+    WHERE {" AND ".join([f"a.status {status}", *asked])}
+    ORDER BY a.requested_at DESC, a.id DESC LIMIT %(limit)s"""
+
+
 def pending(db: Session, limit: int, assignee: str | None, after: Position | None) -> list[StoredApproval]:
     """At most ``limit`` that are not decided, newest first, those past the one that ``after`` names."""
     return _list(db, PENDING, limit, assignee, after)
@@ -127,7 +130,7 @@ def settled(db: Session, limit: int, assignee: str | None, after: Position | Non
     return _list(db, SETTLED, limit, assignee, after)
 
 
-def _list(db: Session, query: str, limit: int, assignee: str | None, after: Position | None) -> list[StoredApproval]:
+def _list(db: Session, status: str, limit: int, assignee: str | None, after: Position | None) -> list[StoredApproval]:
     at, approval_id = after or (None, None)
     arguments = {"assignee": assignee, "limit": limit, "at": at, "id": approval_id}
-    return [StoredApproval(**row) for row in cursor(db).execute(query, arguments)]
+    return [StoredApproval(**row) for row in cursor(db).execute(page_of(status, arguments), arguments)]

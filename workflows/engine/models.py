@@ -58,6 +58,17 @@ class Execution(Base):
         Index("ix_workflow_executions_workflow", "workflow", "created_at", "id"),
         # How many of what has not ended have which status.
         Index("ix_workflow_executions_open", "workflow", "status", postgresql_where=text("completed_at IS NULL")),
+        # Of one workflow, what is rare or never was in that status.
+        Index("ix_workflow_executions_workflow_status", "workflow", "status", "created_at", "id"),
+        # What has not ended, and what failed or was cancelled by its kind of error: small, like the next one.
+        Index("ix_workflow_executions_active", "created_at", "id", postgresql_where=text("completed_at IS NULL")),
+        Index(
+            "ix_workflow_executions_error_kind",
+            text("(error ->> 'kind')"),
+            "created_at",
+            "id",
+            postgresql_where=text("error IS NOT NULL"),
+        ),
         # What has failed lately; it stays as small as what has failed.
         Index("ix_workflow_executions_failed", "completed_at", postgresql_where=text("status = 'failed'")),
         CheckConstraint(
