@@ -1,4 +1,4 @@
-"""What has happened, counted for whoever watches; and what has not ended, by status."""
+"""What has happened, counted for whoever watches."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,16 +38,9 @@ def upgrade() -> None:
         postgresql_using="brin",
         postgresql_with={"autosummarize": "on", "pages_per_range": "32"},
     )
-    op.create_index(
-        "ix_workflow_executions_open",
-        "workflow_executions",
-        ["workflow", "status"],
-        postgresql_where=sa.text("completed_at IS NULL"),
-    )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_workflow_executions_open", table_name="workflow_executions")
     op.drop_index("ix_workflow_events_at", table_name="workflow_events")
     op.drop_table("workflow_counted")
     op.drop_table("workflow_counts")

@@ -14,7 +14,11 @@ TABLE = "workflow_executions"
 def upgrade() -> None:
     op.create_index("ix_workflow_executions_workflow_status", TABLE, ["workflow", "status", "created_at", "id"])
     op.create_index(
-        "ix_workflow_executions_active", TABLE, ["created_at", "id"], postgresql_where=sa.text("completed_at IS NULL")
+        "ix_workflow_executions_active",
+        TABLE,
+        ["created_at", "id"],
+        postgresql_include=["workflow", "status"],
+        postgresql_where=sa.text("completed_at IS NULL"),
     )
     op.create_index(
         "ix_workflow_executions_error_kind",

@@ -212,6 +212,7 @@ def questions(now: datetime, known: Mapping[str, tuple[UUID, str]]) -> list[Ques
         Question("approvals", "/api/approvals", lambda c: c.list_approvals()),
         Question("approvals, pending", "/api/approvals?pending=true", lambda c: c.list_approvals(pending=True)),
         Question("health", "/health/workflows", lambda c: c.pulse()),
+        Question("metrics", "/metrics", lambda c: c.census()),
     ]
     return [*lists.values(), *(question(name, each) for name, each in filters.items()), *paged.values(), *singles]
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from workflows.engine import approval_rows, pulse, search
+from workflows.engine import approval_rows, census, pulse, search
 
 # Eleven months in which one in a hundred failed, all of one workflow; a few have not ended.
 EXECUTIONS = """
@@ -131,3 +131,8 @@ def test_what_failed_in_the_last_hour_is_counted_without_what_failed_before(crow
     plan = plan_of(crowd, pulse.FAILED, {})
     assert "using ix_workflow_executions_failed on" in plan
     assert "completed_at >" in conditions_of(plan, "Index Cond")
+
+
+def test_what_has_not_ended_is_counted_in_an_index(crowd: psycopg.Connection) -> None:
+    assert "Index Only Scan using ix_workflow_executions_active on" in plan_of(crowd, census.OPEN, {})
+    assert "using ix_workflow_approvals_pending on" in plan_of(crowd, census.PENDING, {})

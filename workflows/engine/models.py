@@ -56,12 +56,17 @@ class Execution(Base):
         Index("ix_workflow_executions_subject", "subject", "created_at", "id"),
         Index("ix_workflow_executions_status", "status", "created_at", "id"),
         Index("ix_workflow_executions_workflow", "workflow", "created_at", "id"),
-        # How many of what has not ended have which status.
-        Index("ix_workflow_executions_open", "workflow", "status", postgresql_where=text("completed_at IS NULL")),
         # Of one workflow, what is rare or never was in that status.
         Index("ix_workflow_executions_workflow_status", "workflow", "status", "created_at", "id"),
-        # What has not ended, and what failed or was cancelled by its kind of error: small, like the next one.
-        Index("ix_workflow_executions_active", "created_at", "id", postgresql_where=text("completed_at IS NULL")),
+        # What has not ended, and how much of it has which status; what failed or was cancelled, by its kind of error.
+        # Both are small, like the next one.
+        Index(
+            "ix_workflow_executions_active",
+            "created_at",
+            "id",
+            postgresql_include=["workflow", "status"],
+            postgresql_where=text("completed_at IS NULL"),
+        ),
         Index(
             "ix_workflow_executions_error_kind",
             text("(error ->> 'kind')"),
