@@ -90,8 +90,13 @@ app = typer.Typer(
 
 
 @app.callback()
-def zea() -> None:
+def zea(context: typer.Context) -> None:
     """Sports coaching on durable workflows."""
+    # What a command starts or decides is traced as well; `zea up` does neither, its processes do.
+    if context.invoked_subcommand != "up":
+        from zea import tracing  # completing a command and showing its help need nothing of it
+
+        tracing.begin("zea-cli")
 
 
 def main() -> NoReturn:
