@@ -7,6 +7,7 @@ import sys
 
 from zea import logs
 from zea.config import settings
+from zea.errors import ConfigurationError
 from zea.stack import flower
 
 logs.configure()
@@ -14,7 +15,10 @@ logs.configure()
 # Its /metrics and /healthcheck ask for no login, and its login can run tasks: nobody else is to reach it.
 address = "127.0.0.1"
 port = settings().flower_port
-basic_auth = [flower.login(settings())]
+try:
+    basic_auth = [flower.login(settings())]
+except ConfigurationError as error:
+    sys.exit(f"zea: {error.message}")
 # What it has seen is there again after a restart.
 persistent = True
 db = str(flower.history(settings()))

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -305,6 +306,23 @@ def assert_nothing_private_is_logged(machine: Machine) -> None:
     assert [(name, text) for name, lines in written.items() for text in private if text in lines] == []
 
 
+def private_texts() -> list[str]:
+    """What the demonstration's people are called and said."""
+    said = [value for part in (demo.PROFILE, demo.FEEDBACK, demo.EVALUATION) for value in part.values()]
+    texts = [
+        text for value in said for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)
+    ]
+    return [
+        "Matías",
+        "Camila",
+        "Antonia",
+        "demo.example",
+        demo.NOTES,
+        PASSWORD,
+        *(text for text in texts if len(text) > 5),
+    ]
+
+
 def assert_lines_say_what_they_are_about(machine: Machine) -> None:
     lines = {
         name: [
@@ -335,9 +353,17 @@ def test_the_walk_is_taken_again_beside_one_that_was_taken(serving: Machine) -> 
 
 def test_the_walks_short_deadlines_are_its_own(serving: Machine) -> None:
     assert serving.run("demo").returncode == 0
+    assert_flower_shows_nothing_private(serving.connection())
     listed = json.loads(serving.run("approvals", "--limit", "4", "--json").stdout)["items"]
     allowed = sorted((each["status"], round(seconds_allowed(each))) for each in listed)
     assert allowed == [("approved", 2 * DAY), ("approved", 7 * DAY), ("expired", 3), ("expired", 4)]
+
+
+def assert_flower_shows_nothing_private(connection: dict[str, str]) -> None:
+    login = (connection["flower_user"], connection["flower_password"])
+    shown = httpx.get(f"{connection['flower_url']}/api/tasks?limit=1000", auth=login, timeout=10).text
+    assert "booking_request.notify_coach" in shown
+    assert [text for text in private_texts() if text in shown] == []
 
 
 def seconds_allowed(approval: dict[str, str]) -> float:
