@@ -1,6 +1,7 @@
 """pytest-celery's nodes as processes of this machine instead of containers: no Docker, and a real kill -9."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
@@ -124,6 +125,10 @@ class ServerContainer(CeleryTestContainer):  # type: ignore[misc]  # pytest-cele
 
     def teardown(self) -> None: ...
 
+
+# What a worker says of each message that it took, and of those that nobody needed.
+TAKEN = re.compile(r"workflows\.engine\.runner: (?:left alone: |\S+ )(\w+)")
+LEFT_ALONE = "workflows.engine.runner: left alone: "
 
 StartNode = Callable[[Program, str], ProcessContainer]
 

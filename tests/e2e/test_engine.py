@@ -1,17 +1,13 @@
 """The engine on a real worker: chains hop, groups join, and an execution takes one message for each unit."""
 
-import re
 from datetime import timedelta
 
 from tests.e2e.journal import nothing_is_queued
-from tests.e2e.nodes import ProcessContainer
+from tests.e2e.nodes import TAKEN, ProcessContainer
 from tests.e2e.trip import TOO_FAR, Trip, registry, ride, trip
 from tests.waiting import wait_until
 from workflows.engine.client import ExecutionClient
 from workflows.engine.definition import Workflow
-
-# A message that nobody needed is ignored: it would be one too many.
-TAKEN = re.compile(r"Task \w+\.(\w+)\[\S+\] (?:succeeded|ignored)")
 
 
 def travel(workflow: Workflow, length: int, worker: ProcessContainer, tasks: int) -> tuple[str, list[str], list[str]]:

@@ -4,7 +4,6 @@ A step stands still where a test holds its gate, so that "inside" is an exact pl
 stands between a commit and the publish of what follows.
 """
 
-import re
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
@@ -28,7 +27,7 @@ from tests.e2e.journal import (
     story,
     waiting_at_gates,
 )
-from tests.e2e.nodes import ProcessContainer, StartNode, with_test_workflows
+from tests.e2e.nodes import LEFT_ALONE, TAKEN, ProcessContainer, StartNode, with_test_workflows
 from tests.e2e.trip import TOO_FAR, WAYS, Delay, Errand, Trip, delayed, errand, meal, registry, short_nap, trip
 from tests.waiting import wait_until
 from workflows.engine import store
@@ -166,8 +165,8 @@ class TestWithFewProcesses:
         wait_until(at_rest(1), AT_REST_WITHIN, "the other worker to do it")
         told = story(execution_id)
         trip_worker.signal("SIGCONT")
-        wait_until(lambda: "Task nap.nap" in trip_worker.logs(), 10, "the worker to say what came of its step")
-        assert re.search(r"Task nap\.nap\[\S+\] ignored$", trip_worker.logs(), re.MULTILINE), trip_worker.logs()
+        wait_until(lambda: TAKEN.search(trip_worker.logs()), 10, "the worker to say what came of its step")
+        assert f"{LEFT_ALONE}nap of {execution_id}" in trip_worker.logs(), trip_worker.logs()
         assert effects(execution_id) == {"nap": 1, "run": 1}
         assert story(execution_id) == told
         assert told == [

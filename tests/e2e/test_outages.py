@@ -22,6 +22,9 @@ from tests.conftest import migrated_template
 from tests.e2e.conftest import CELERY_IS_READY, Desk
 from tests.e2e.nodes import ProcessContainer, StartNode
 from tests.waiting import wait_until
+from workflows.catalog import registry
+from workflows.engine.client import ExecutionClient
+from workflows.engine.counts import SWEPT
 from zea.db import transaction
 from zea.stack import processes
 from zea.stack.servers import EmbeddedServers
@@ -394,6 +397,11 @@ def running(*names: str) -> list[psutil.Process]:
 def test_an_idle_worker_keeps_its_connection(celery_worker_cluster: CeleryWorkerCluster) -> None:
     """A publish is given up after 0.4 seconds; waiting for work is not."""
     worker, sweeper = (each.container for each in celery_worker_cluster)
-    wait_until(lambda: sweeper.logs().count("Task sweep.redrive") >= 5, 15, "five seconds to pass")
+
+    def five_sweeps() -> bool:
+        counts = ExecutionClient(registry).census().counts
+        return any(each.name == "redrive" and count.total >= 5 for each, count in counts.of(SWEPT))
+
+    wait_until(five_sweeps, 15, "five seconds to pass")
     for node in (worker, sweeper):
         assert node.logs().count("Connected to ") == 1, node.logs()
