@@ -54,7 +54,9 @@ CHANGES = "tests/integration/test_booking_changes.py::"
 ANSWERS = "tests/integration/test_booking_answers.py::"
 REPORT_TESTS = "tests/integration/test_reports.py::"
 REPORT_MAIL = "tests/integration/test_report_mail.py::"
+COUNTED = "tests/integration/test_counts.py::"
 STORE = "workflows/engine/store.py"
+COUNTS = "workflows/engine/counts.py"
 BACKLOG = "workflows/engine/backlog.py"
 SWEEP = "workflows/engine/sweep.py"
 
@@ -1277,6 +1279,15 @@ OUTAGES = (
         (DATABASE + "test_connections_that_the_server_has_ended_are_replaced_before_they_are_used",),
     ),
     Mutant(
+        "goodbye_is_not_heard",
+        "A server's last words end a connection, before its end is there.",
+        "In that moment it is used once more, and a request or a step fails.",
+        "zea/db.py",
+        "    if farewells:\n",
+        "    if not farewells and farewells:\n",
+        (DATABASE + "test_a_connection_is_replaced_as_soon_as_the_server_has_said_that_it_ends",),
+    ),
+    Mutant(
         "lost_connection_hides_the_error",
         "A rollback on a lost connection does not hide what went wrong.",
         "A step's failure is recorded as something that it was not.",
@@ -1556,6 +1567,63 @@ REPORTS = (
     ),
 )
 
+WATCHING = (
+    Mutant(
+        "counted_past_what_is_open",
+        "Events are counted up to the beginning of the oldest transaction that is open.",
+        "What a long step commits late is counted by nobody.",
+        COUNTS,
+        "        (SELECT min(xact_start) FROM pg_stat_activity\n",
+        "        (SELECT min(xact_start) + interval '1 day' FROM pg_stat_activity\n",
+        (COUNTED + "test_what_is_committed_late_is_counted_all_the_same",),
+    ),
+    Mutant(
+        "counted_twice",
+        "How far was counted is committed with the counts.",
+        "Each pass counts everything again.",
+        COUNTS,
+        '    cursor.execute(MOVE, {"until": until})\n',
+        "",
+        (COUNTED + "test_every_event_is_counted_once",),
+    ),
+    Mutant(
+        "metrics_for_anybody",
+        "Metrics are told to whoever has their token.",
+        "Anybody reads how much business there is.",
+        "zea/api/routes/metrics.py",
+        "    elif not hmac.compare_digest(",
+        "    elif False and not hmac.compare_digest(",
+        ("tests/integration/test_metrics.py::test_it_is_told_to_whoever_has_the_token",),
+    ),
+    Mutant(
+        "flower_without_a_login",
+        "Outside local Flower does not start without a login.",
+        "It makes one up that stands in a log; before, it would have been open.",
+        "zea/stack/flower.py",
+        '    if settings.environment != "local":\n',
+        '    if settings.environment == "nowhere":\n',
+        ("tests/integration/test_flower.py::test_the_login_is_the_settings_or_made_up_in_local",),
+    ),
+    Mutant(
+        "values_in_the_log",
+        "An error is logged without the values that a library quotes.",
+        "A row of somebody's health stands in a log file.",
+        "zea/logs.py",
+        "            return first_line(error)\n",
+        "            return str(error)\n",
+        ("tests/unit/test_logs.py::test_an_error_is_told_without_the_values_at_hand",),
+    ),
+    Mutant(
+        "traced_before_the_commit",
+        "A trace is told of what is committed.",
+        "It shows steps that were rolled back.",
+        "workflows/engine/progress.py",
+        "            after_commit(self._db, lambda: self._trace(traced))\n",
+        "            self._trace(traced)\n",
+        ("tests/integration/test_tracing.py::test_what_is_undone_before_it_is_committed_is_not_told",),
+    ),
+)
+
 AREAS: Mapping[str, Sequence[Mutant]] = {
     "The claim": CLAIM,
     "One step, one transaction": TRANSACTION,
@@ -1572,6 +1640,7 @@ AREAS: Mapping[str, Sequence[Mutant]] = {
     "Personal values": PERSONAL,
     "Bookings": BOOKINGS,
     "Payment reports": REPORTS,
+    "Those who watch": WATCHING,
 }
 MUTANTS: Sequence[Mutant] = tuple(mutant for area in AREAS.values() for mutant in area)
 
