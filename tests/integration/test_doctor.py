@@ -109,8 +109,22 @@ def test_a_server_that_is_away_is_named_and_the_rest_is_still_looked_at(
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, [("fail", "Flower has no password"), ("warn", "mail becomes files in a folder")]),
-        ({"ZEA_FLOWER_BASIC_AUTH": "a:b", "ZEA_SMTP_URL": "smtp://mail.example"}, []),
+        (
+            {},
+            [
+                ("fail", "Flower has no password"),
+                ("warn", "metrics are told to nobody"),
+                ("warn", "mail becomes files in a folder"),
+            ],
+        ),
+        (
+            {
+                "ZEA_FLOWER_BASIC_AUTH": "a:b",
+                "ZEA_METRICS_TOKEN": "a-token-that-nobody-guesses",
+                "ZEA_SMTP_URL": "smtp://mail.example",
+            },
+            [],
+        ),
     ],
 )
 def test_settings_that_are_unsafe_outside_local_are_named(

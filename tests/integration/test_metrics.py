@@ -1,5 +1,8 @@
 """GET /metrics: what is told, to whom, and while servers are away."""
 
+import io
+import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +23,7 @@ from workflows.engine import sweep
 from workflows.engine.client import ExecutionClient
 from workflows.engine.runner import Delivery, Runner
 from workflows.engine.status import ExecutionSummary
-from zea import config
+from zea import config, logs
 from zea.api import limits, metrics
 from zea.broker import app as celery
 from zea.db import transaction
@@ -223,3 +226,21 @@ def test_a_request_is_known_by_its_id(given: str, kept: bool, api: httpx.Client)
     answer = api.get("/health/live", headers={"X-Request-ID": given})
     assert (answer.headers["X-Request-ID"] == given) is kept
     assert answer.headers["X-Request-ID"]
+
+
+def test_a_failure_is_logged_once_with_its_request(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> float:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("zea.api.routes.health.late_after", fail)
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    handler.setFormatter(logs.JsonLines())
+    logging.getLogger().addHandler(handler)
+    answer = api.get("/health/workflows", headers={"X-Request-ID": "mine"})
+    logging.getLogger().removeHandler(handler)
+    assert (answer.status_code, answer.headers["X-Request-ID"]) == (500, "mine")
+    [line] = [json.loads(line) for line in said.getvalue().splitlines()]
+    assert (line["level"], line["request_id"]) == ("error", "mine")
+    assert "ZeroDivisionError" in line["exception"]
+    assert (of(samples(api), "zea_http_requests_total", method="GET", route="/health/workflows", status="500") or 0) > 0

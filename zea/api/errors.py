@@ -12,6 +12,7 @@ from psycopg import errors as postgres
 from sqlalchemy import exc as sqlalchemy
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zea import errors
 from zea.api.schemas import PROBLEM_MEDIA_TYPE, FieldProblem, Problem
@@ -72,7 +73,7 @@ def add_handlers(app: FastAPI) -> None:
         app.add_exception_handler(unavailable, _database_unavailable)
     app.add_exception_handler(postgres.DataError, _unstorable)
     app.add_exception_handler(sqlalchemy.DBAPIError, _database_error)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Unexpected)
 
 
 def status_of(kind: type[Exception]) -> HTTPStatus:
@@ -187,8 +188,30 @@ async def _unstorable(request: Request, error: Exception) -> JSONResponse:
     return await _zea_error(request, errors.InvalidInput("A value cannot be stored, such as a NUL character."))
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    return _internal_error(request, error)
+class Unexpected:
+    """ASGI middleware that answers what nobody expected.
+
+    Starlette would do that outside of everything else: the line in the log would not say which request it was, and the
+    server would log it all once more, with the values at hand.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = has_begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_on)
+        except Exception as error:
+            if scope["type"] != "http" or has_begun:
+                raise
+            await _internal_error(Request(scope), error)(scope, receive, send)
 
 
 def _internal_error(request: Request, error: Exception) -> JSONResponse:

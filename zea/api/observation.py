@@ -57,7 +57,7 @@ class Observation:
 class Answer:
     """Passes an answer on, with the request's id, and remembers its status and when it began.
 
-    What raised instead of answering is answered outside, as a 500.
+    One that never began counts as a 500.
     """
 
     def __init__(self, send: Send, request_id: str) -> None:

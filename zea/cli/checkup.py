@@ -101,6 +101,8 @@ class Checkup:
             return
         if settings.flower_basic_auth is None:
             yield fail("settings", "Flower has no password", "Set ZEA_FLOWER_BASIC_AUTH to user:password.")
+        if settings.metrics_token is None:
+            yield warn("settings", "metrics are told to nobody", "Set ZEA_METRICS_TOKEN.")
         if settings.smtp_url is None:
             yield warn("settings", "mail becomes files in a folder", "Set ZEA_SMTP_URL.")
 
