@@ -4,11 +4,11 @@ All but the API's own requests is read from PostgreSQL and the broker when it is
 same, and nothing is forgotten when one ends.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import accumulate
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -30,8 +30,51 @@ UNACKNOWLEDGED: Final = "unacked"
 LE: Final = (*(str(bound) for bound in BOUNDS), "+Inf")
 WORKERS: Final = {queue: worker for worker, queues in QUEUES.items() for queue in queues}
 
-ENDINGS: Final = {f"execution.{status}": status for status in ("completed", "failed", "cancelled")}
-DECISIONS: Final = {f"approval.{outcome}": outcome for outcome in ("approved", "rejected", "expired", "cancelled")}
+
+class Counter(NamedTuple):
+    """A counter of events: its labels are the workflow, what is named there, and what ``events`` say of their types."""
+
+    name: str
+    documentation: str
+    labels: tuple[str, ...]
+    events: Mapping[str, tuple[str, ...]]
+
+    def samples(self, counts: Counts) -> Iterator[tuple[Any, ...]]:
+        for event, more in self.events.items():
+            for counted, count in counts.of(event):
+                of_its_own = (counted.workflow, counted.name)[: len(self.labels) - len(more)]
+                yield (*of_its_own, *more, count.total)
+
+
+COUNTERS: Final = (
+    Counter("zea_executions_started", "Executions that began.", ("workflow",), {"execution.started": ()}),
+    Counter(
+        "zea_executions_ended",
+        "Executions that ended.",
+        ("workflow", "status"),
+        {f"execution.{status}": (status,) for status in ("completed", "failed", "cancelled")},
+    ),
+    Counter(
+        "zea_executions_resumed",
+        "Failed executions that somebody let go on.",
+        ("workflow",),
+        {"execution.resumed": ()},
+    ),
+    Counter(
+        "zea_execution_redrives",
+        "Messages that were lost and sent again.",
+        ("workflow",),
+        {"execution.redriven": ()},
+    ),
+    Counter("zea_step_retries", "Attempts that are tried again.", ("workflow", "step"), {"step.retried": ()}),
+    Counter("zea_step_failures", "Steps that failed for good.", ("workflow", "step"), {"step.failed": ()}),
+    Counter(
+        "zea_approvals_decided",
+        "Decisions that came to an end.",
+        ("workflow", "approval", "outcome"),
+        {f"approval.{outcome}": (outcome,) for outcome in ("approved", "rejected", "expired", "cancelled")},
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,73 +135,35 @@ def _waiting(lines: Lines) -> Iterator[Metric]:
 
 def _happened(counts: Counts) -> Iterator[Metric]:
     yield _gauge("zea_counted_lag_seconds", "How far what follows is behind.", counts.lag_seconds)
-    executions, steps = ["workflow"], ["workflow", "step"]
-    for what, name, documentation in (
-        ("execution.started", "started", "Executions that began."),
-        ("execution.resumed", "resumed", "Failed executions that somebody let go on."),
-    ):
-        found = [(counted.workflow, count.total) for counted, count in counts.of(what)]
-        yield _counters(f"zea_executions_{name}", documentation, executions, found)
-    redriven = [(counted.workflow, count.total) for counted, count in counts.of("execution.redriven")]
-    yield _counters("zea_execution_redrives", "Messages that were lost and sent again.", executions, redriven)
-    ended = [
-        (counted.workflow, status, count.total)
-        for what, status in ENDINGS.items()
-        for counted, count in counts.of(what)
-    ]
-    yield _counters("zea_executions_ended", "Executions that ended.", ["workflow", "status"], ended)
-    for what, name, documentation in (
-        ("step.retried", "retries", "Attempts that are tried again."),
-        ("step.failed", "failures", "Steps that failed for good."),
-    ):
-        tries = [(counted.workflow, counted.name, count.total) for counted, count in counts.of(what)]
-        yield _counters(f"zea_step_{name}", documentation, steps, tries)
-    decided = [
-        (counted.workflow, counted.name, outcome, count.total)
-        for what, outcome in DECISIONS.items()
-        for counted, count in counts.of(what)
-    ]
-    labels = ["workflow", "approval", "outcome"]
-    yield _counters("zea_approvals_decided", "Decisions that came to an end.", labels, decided)
-    yield _histogram(
-        "zea_step_duration_seconds",
-        "How long completed steps took.",
-        steps,
-        [([counted.workflow, counted.name], count) for counted, count in counts.of("step.completed")],
-    )
-    yield _histogram(
-        "zea_sweep_duration_seconds",
-        "How long a sweep's pass took.",
-        ["sweep"],
-        [([counted.name], count) for counted, count in counts.of(SWEPT)],
-    )
+    for each in COUNTERS:
+        family = CounterMetricFamily(each.name, each.documentation, labels=each.labels)
+        yield _filled(family, each.samples(counts))
+    steps = [((counted.workflow, counted.name), count) for counted, count in counts.of("step.completed")]
+    yield _histogram("zea_step_duration_seconds", "How long completed steps took.", ("workflow", "step"), steps)
+    sweeps = [((counted.name,), count) for counted, count in counts.of(SWEPT)]
+    yield _histogram("zea_sweep_duration_seconds", "How long a sweep's pass took.", ("sweep",), sweeps)
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
     return GaugeMetricFamily(name, documentation, value=value)
 
 
-def _gauges(name: str, documentation: str, labels: list[str], found: Iterable[tuple[Any, ...]]) -> Metric:
-    return _filled(GaugeMetricFamily(name, documentation, labels=labels), found)
+def _gauges(name: str, documentation: str, labels: Sequence[str], samples: Iterable[tuple[Any, ...]]) -> Metric:
+    return _filled(GaugeMetricFamily(name, documentation, labels=labels), samples)
 
 
-def _counters(name: str, documentation: str, labels: list[str], found: Iterable[tuple[Any, ...]]) -> Metric:
-    return _filled(CounterMetricFamily(name, documentation, labels=labels), found)
-
-
-Family = TypeVar("Family", GaugeMetricFamily, CounterMetricFamily)
-
-
-def _filled(family: Family, found: Iterable[tuple[Any, ...]]) -> Family:
-    """``found``: the labels' values and, last, the metric's."""
-    for *labels, value in found:
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, samples: Iterable[tuple[Any, ...]]) -> Metric:
+    """``samples``: the labels' values and, last, the metric's."""
+    for *labels, value in samples:
         family.add_metric(labels, value)
     return family
 
 
-def _histogram(name: str, documentation: str, labels: list[str], found: Iterable[tuple[list[str], Count]]) -> Metric:
+def _histogram(
+    name: str, documentation: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], Count]]
+) -> Metric:
     family = HistogramMetricFamily(name, documentation, labels=labels)
-    for values, count in found:
+    for values, count in samples:
         buckets = list(zip(LE, accumulate(count.buckets), strict=True))
         family.add_metric(values, buckets, count.seconds)
     return family
