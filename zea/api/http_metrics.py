@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from zea import config
+from zea.stack.child import alive
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -76,17 +77,7 @@ def _directory() -> Path:
 
 def _remove_ended(mine: Path) -> None:
     for directory in mine.iterdir():
-        if directory.name.isdigit() and not _lives(int(directory.name)):
+        if directory.name.isdigit() and not alive(int(directory.name)):
             for file in directory.glob("*.db"):
                 file.unlink(missing_ok=True)
             directory.rmdir()
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
