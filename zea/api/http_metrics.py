@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -76,8 +77,7 @@ def _directory() -> Path:
 
 
 def _remove_ended(mine: Path) -> None:
-    for directory in mine.iterdir():
-        if directory.name.isdigit() and not alive(int(directory.name)):
-            for file in directory.glob("*.db"):
-                file.unlink(missing_ok=True)
-            directory.rmdir()
+    ended = [each for each in mine.iterdir() if each.name.isdigit() and not alive(int(each.name))]
+    for directory in ended:
+        # Processes that start together all do this.
+        shutil.rmtree(directory, ignore_errors=True)
