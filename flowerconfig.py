@@ -1,6 +1,6 @@
 """Flower's configuration: it shows what runs, on this machine only, to whoever has its login.
 
-Flower reads it where it is started, or where `--conf` says. What is on its command line goes before.
+Flower reads it wherever it is started, because `tasks` says where it is. What is on its command line goes before.
 """
 
 import sys

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -174,6 +175,16 @@ def flower_address() -> str:
         return _running_system("flower_url")
     except Unreachable:
         return f"http://{settings().flower_host}:{settings().flower_port}"
+
+
+def configure_flower() -> None:
+    """Have this process, if it becomes Flower, read flowerconfig.py wherever it is started.
+
+    By itself it looks only where it is started, and if nothing is there it runs on every address and without a login.
+    """
+    spec = find_spec("flowerconfig")
+    assert spec is not None, "it is installed beside celeryconfig.py"
+    os.environ.setdefault("FLOWER_CONF", str(spec.origin))
 
 
 def share_metrics_in(directory: Path) -> None:

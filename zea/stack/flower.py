@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from zea.config import Settings
@@ -30,10 +29,3 @@ def history(settings: Settings) -> Path:
     folder = settings.data_dir / "flower"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "flower"
-
-
-def configuration() -> str:
-    """The path of flowerconfig.py, which Flower finds by itself only where it is started in the same place."""
-    spec = find_spec("flowerconfig")
-    assert spec is not None, "it is installed beside celeryconfig.py"
-    return str(spec.origin)

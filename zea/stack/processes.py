@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zea.stack.child import Program
-from zea.stack.flower import configuration
 
 # What each worker works off. What a person waits for is in front: see celeryconfig.
 QUEUES = {"worker": ("workflows", "notifications"), "sweeper": ("sweeps", "mail"), "reporter": ("reports",)}
@@ -68,7 +67,7 @@ def beat(schedule: Path, environment: Mapping[str, str]) -> Program:
 
 def flower(port: int, login: str, environment: Mapping[str, str]) -> Program:
     """``login`` is user:password. It is handed over in the environment: a command line is public."""
-    module = (*FLOWER, f"--conf={configuration()}", f"--port={port}")
+    module = (*FLOWER, f"--port={port}")
     return _program("flower", module, {**environment, "ZEA_FLOWER_BASIC_AUTH": login}, FRONT_STAGE, WHEN_IDLE)
 
 
