@@ -22,8 +22,11 @@ from sqlalchemy.exc import DBAPIError
 from zea import config
 from zea.db import first_line
 
+# Where Celery says that a task raised.
+CELERY_ERRORS: Final = "celery.app.trace"
+CELERY_FAILED: Final = "Task %(name)s[%(id)s] %(description)s"
 # What libraries say of each thing that they do is said better by zea itself, or by nobody.
-QUIET: Final = ("celery.app.trace", "celery.worker.strategy", "httpx", "alembic")
+QUIET: Final = (CELERY_ERRORS, "celery.worker.strategy", "httpx", "alembic")
 # What beat says of everything that it sends, several times a second.
 TICK: Final = "Scheduler: Sending due task"
 # These set up handlers of their own before zea is asked.
@@ -60,10 +63,18 @@ def configure(level: int = logging.INFO) -> None:
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("celery.beat").addFilter(_is_no_tick)
+    logging.getLogger(CELERY_ERRORS).addFilter(_without_its_error)
 
 
 def _is_no_tick(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(TICK)
+
+
+def _without_its_error(record: logging.LogRecord) -> bool:
+    """Celery writes the error into the message as well, with whatever it quotes."""
+    if record.exc_info and isinstance(record.args, Mapping) and "exc" in record.args:
+        record.msg = CELERY_FAILED
+    return True
 
 
 class ToStandardError(logging.StreamHandler[TextIO]):

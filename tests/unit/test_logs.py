@@ -10,6 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy.exc
+from celery import Celery
+from celery.app.trace import build_tracer
 from pydantic import BaseModel, ValidationError
 
 from zea import config, logs
@@ -133,3 +135,17 @@ def test_an_error_is_told_without_the_values_at_hand(
     assert told in text
     assert "test_logs.py" in text, "where it came from"
     assert PERSONAL not in text
+
+
+def test_celery_tells_no_values_of_a_task_that_raised(said: io.StringIO) -> None:
+    app = Celery("of this test", set_as_current=False)
+
+    @app.task(name="raises")  # type: ignore[untyped-decorator]  # Celery has no types
+    def raises() -> None:
+        raise WRAPPED
+
+    build_tracer("raises", raises, app=app)("an id", (), {}, {"id": "an id", "task": "raises"})
+    [line] = lines(said)
+    assert (line["level"], line["message"]) == ("error", "Task raises[an id] raised unexpected")
+    assert "it violates a check" in line["exception"]
+    assert PERSONAL not in said.getvalue()
