@@ -125,17 +125,27 @@ def _moment(record: logging.LogRecord) -> datetime:
 
 def without_values(error: BaseException, came_from: TracebackType | None) -> str:
     """The error and where it came from, without what libraries quote of the values at hand: they may be personal."""
-    return "".join(_parts(error, came_from)).rstrip()
+    return "".join(_parts(error, came_from, set())).rstrip()
 
 
-def _parts(error: BaseException, came_from: TracebackType | None) -> Iterator[str]:
-    """What led to the error comes first, as Python prints it."""
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None:
-        yield from _parts(cause, cause.__traceback__)
-        yield "\nwhich led to:\n\n"
+def _parts(error: BaseException, came_from: TracebackType | None, told: set[int]) -> Iterator[str]:
+    """What led to the error comes first, as Python prints it; each once, since errors can lead to each other."""
+    told.add(id(error))
+    for cause in _causes(error):
+        if id(cause) not in told:
+            yield from _parts(cause, cause.__traceback__, told)
+            yield "\nwhich led to:\n\n"
     yield from traceback.format_tb(came_from)
     yield f"{type(error).__name__}: {_said_by(error)}\n"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """A group, as of tasks that ran side by side, says nothing itself."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        yield cause
+    if isinstance(error, BaseExceptionGroup):
+        yield from error.exceptions
 
 
 def _said_by(error: BaseException) -> str:

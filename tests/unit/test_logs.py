@@ -111,6 +111,8 @@ QUOTING = psycopg.errors.CheckViolation("it violates a check\nDETAIL:  Failing r
 WRAPPED = sqlalchemy.exc.IntegrityError("UPDATE bookings SET notes = 'left knee'", {"notes": "left knee"}, QUOTING)
 LED_TO = RuntimeError("it could not be saved")
 LED_TO.__cause__ = QUOTING
+ONE, OTHER = ValueError("one"), ValueError("the other")
+ONE.__cause__, OTHER.__cause__ = OTHER, ONE
 
 
 @pytest.mark.parametrize("formatter", [JsonLines, ReadableLines])
@@ -121,8 +123,10 @@ LED_TO.__cause__ = QUOTING
         (WRAPPED, "it violates a check"),
         (invalid(), "injury_history: int_parsing"),
         (LED_TO, "it could not be saved"),
+        (ExceptionGroup("side by side", [LED_TO, QUOTING]), "it could not be saved"),
+        (ONE, "the other"),
     ],
-    ids=["driver", "sqlalchemy", "pydantic", "cause"],
+    ids=["driver", "sqlalchemy", "pydantic", "cause", "group", "circle"],
 )
 def test_an_error_is_told_without_the_values_at_hand(
     formatter: type[logging.Formatter], error: Exception, told: str
