@@ -6,6 +6,7 @@ The API's own spans are FastAPI's; those of executions are made from their event
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from threading import Thread
 from typing import Final
 
 from opentelemetry import context, trace
@@ -16,6 +17,7 @@ from zea import config
 log = logging.getLogger(__name__)
 
 TRACER: Final = "zea"
+LAST_PATIENCE: Final = 2.0  # seconds
 HEADER: Final = "traceparent"  # W3C Trace Context
 PROPAGATOR: Final = TraceContextTextMapPropagator()
 
@@ -41,10 +43,15 @@ def begin(service: str) -> None:
 
 
 def end() -> None:
-    """Send what is not sent yet, before a process ends that Python does not tidy up after."""
+    """Send what is not sent yet, before a process ends that Python does not tidy up after.
+
+    Nobody waits for longer than ``LAST_PATIENCE`` for whoever takes traces: OpenTelemetry itself would for 30 seconds.
+    """
     shutdown = getattr(trace.get_tracer_provider(), "shutdown", None)
     if shutdown is not None:
-        shutdown()
+        sending = Thread(target=shutdown, daemon=True)
+        sending.start()
+        sending.join(LAST_PATIENCE)
 
 
 def to_text(span: trace.Span) -> str | None:

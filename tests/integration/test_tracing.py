@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from threading import Event
 from uuid import UUID
 
 import httpx
@@ -14,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy import text
 
 from tests.benchmarks.seeding import customer
+from tests.integration.conftest import served
 from tests.integration.test_metrics import waiting_onboarding
 from tests.requested_booking import BLOCK, NOTIFICATIONS, deliver, failed_booking, requested_booking, sleeping_booking
 from workflows.booking_request import BookingRequest, booking_request
@@ -21,6 +23,7 @@ from workflows.catalog import registry
 from workflows.engine import sweep
 from workflows.engine.client import ExecutionClient
 from zea import tracing
+from zea.api.app import create_app
 from zea.db import new_id, transaction
 
 client = ExecutionClient(registry)
@@ -166,6 +169,25 @@ def test_what_is_undone_before_it_is_committed_is_not_told(exporter: InMemorySpa
     with pytest.raises(ZeroDivisionError):
         cancel_and_fail()
     assert told(exporter).keys() == {START}
+
+
+def test_the_last_traces_are_sent_before_the_api_ends(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(made, schedule_delay_millis=60_000))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    with served(create_app()) as api:
+        assert api.get("/api/me").status_code == 401
+    assert told(made).keys() == {"GET /api/me"}
+
+
+def test_a_process_ends_although_nobody_takes_its_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen, provider = Event(), TracerProvider(shutdown_on_exit=False)
+    monkeypatch.setattr(provider, "shutdown", frozen.wait)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    monkeypatch.setattr(tracing, "LAST_PATIENCE", 0.1)
+    tracing.end()
+    assert not frozen.is_set()
+    frozen.set()
 
 
 def test_health_checks_are_not_told(exporter: InMemorySpanExporter, api: httpx.Client) -> None:

@@ -109,6 +109,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with room.open():
         app.state.waiting_room = room
         yield
+    # uvicorn ends itself by the signal that it was ended by, which Python does not tidy up after.
+    await run_in_threadpool(tracing.end)
 
 
 def _check_definitions() -> None:
