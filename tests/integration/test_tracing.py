@@ -190,6 +190,12 @@ def test_a_process_ends_although_nobody_takes_its_traces(monkeypatch: pytest.Mon
     frozen.set()
 
 
+def test_a_requests_query_is_not_told(exporter: InMemorySpanExporter, api: httpx.Client) -> None:
+    assert api.get("/api/coaches", params={"email": "ana@example.com"}).status_code == 401
+    request = told(exporter)["GET /api/coaches"]
+    assert "ana" not in repr([request.name, request.attributes, request.events, request.status.description])
+
+
 def test_health_checks_are_not_told(exporter: InMemorySpanExporter, api: httpx.Client) -> None:
     for path in ("/health/live", "/health/ready", "/metrics"):
         assert api.get(path).status_code == 200

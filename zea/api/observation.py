@@ -5,6 +5,7 @@ import re
 from time import perf_counter
 from typing import Final
 
+from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +21,9 @@ ACCEPTABLE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Asked every few seconds by machines: nothing that a person would want to read.
 UNSAID: Final = ("/health/", "/metrics")
 FAILED: Final = 500
+# FastAPI puts it into the request's span.
+QUERY: Final = "url.query"
+LEFT_OUT: Final = "[left out]"
 
 
 class Observation:
@@ -38,6 +42,8 @@ class Observation:
             await self.app(scope, receive, send)
             return
         request_id = _request_id(scope)
+        if scope["query_string"]:
+            trace.get_current_span().set_attribute(QUERY, LEFT_OUT)
         with logs.about(request_id=request_id):
             answer = Answer(send, request_id)
             try:
