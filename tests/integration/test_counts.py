@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -13,6 +14,7 @@ from workflows.engine import counts, store, sweep
 from workflows.engine.client import ExecutionClient
 from workflows.engine.counts import BOUNDS, COUNT, COUNTED, LONGEST_STRETCH, Counted
 from zea.db import clock_of, transaction
+from zea.stack.servers import EmbeddedServers
 
 client = ExecutionClient(registry)
 BOOKING = "zea_sport.BookingRequest"
@@ -86,6 +88,48 @@ def test_what_is_committed_late_is_counted_all_the_same(database: str) -> None:
         late.execute(text(f"{insert} VALUES (:id, 2, 'execution.redriven', :at, 'test', '{{}}')"), fact)
     advance_beyond_now()
     assert counted()[Counted("execution.redriven", BOOKING, "")] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "elsewhere", "is_waited_for"),
+    [("zea", False, True), ("zea - 10.0.0.7:40112", False, True), ("pg_dump", False, False), ("zea", True, False)],
+    ids=["zea", "zea through a pool", "somebody else", "another database"],
+)
+def test_only_transactions_that_may_write_events_are_waited_for(
+    name: str, elsewhere: bool, is_waited_for: bool, database: str, servers: EmbeddedServers
+) -> None:
+    with psycopg.connect(servers.database_url if elsewhere else database, application_name=name) as late:
+        [[began]] = late.execute("SELECT clock_timestamp()")
+        with transaction() as db:
+            wait_until(lambda: clock_of(db) > began + timedelta(seconds=1.2), what="more than what is left open")
+        advanced = advance()
+        assert advanced is not None
+        assert (advanced <= began) is is_waited_for
+
+
+def test_what_happened_where_one_pass_ends_and_the_next_begins_is_counted_once(database: str) -> None:
+    booking = requested_booking()
+    end = value("SELECT clock_timestamp() - interval '1 hour'")
+    value("UPDATE workflow_counted SET until = :begin RETURNING until", begin=end - LONGEST_STRETCH)
+    insert = "INSERT INTO workflow_events (execution_id, position, type, at, actor, data)"
+    fact = {"id": booking.execution_id, "at": end}
+    value(f"{insert} VALUES (:id, 2, 'execution.redriven', :at, 'test', '{{}}') RETURNING position", **fact)
+    assert advance() == end
+    advance_beyond_now()
+    assert counted()[Counted("execution.redriven", BOOKING, "")] == 1
+
+
+def test_what_was_counted_is_not_counted_again_when_the_clock_goes_back(database: str) -> None:
+    ahead = value("UPDATE workflow_counted SET until = clock_timestamp() + interval '1 minute' RETURNING until")
+    assert advance() == ahead
+
+
+def test_the_last_second_is_left_open(database: str) -> None:
+    value("UPDATE workflow_counted SET until = until - interval '1 minute' RETURNING until")
+    advanced = advance()
+    assert advanced is not None
+    with transaction() as db:
+        assert advanced <= clock_of(db) - timedelta(seconds=1)
 
 
 def test_whoever_comes_second_leaves_it_to_the_first(database: str) -> None:
