@@ -64,6 +64,32 @@ def test_nothing_is_said_twice_however_often_it_is_set_up(said: io.StringIO, mon
     assert [line["message"] for line in lines(said)] == ["once"]
 
 
+def test_what_libraries_say_is_left_out_where_zea_says_it_itself(said: io.StringIO) -> None:
+    logging.getLogger("celery.beat").info("Scheduler: Sending due task %s (%s)", "sweep.fire", "sweep.fire")
+    logging.getLogger("celery.beat").info("beat: Starting...")
+    logging.getLogger("uvicorn.access").info("GET /api/me?email=ana@example.com")
+    for name in ("httpx", "alembic", "celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(name).info("says much")
+        logging.getLogger(name).warning("%s is worried", name)
+    assert [line["message"] for line in lines(said)] == [
+        "beat: Starting...",
+        "httpx is worried",
+        "alembic is worried",
+        "celery.app.trace is worried",
+        "celery.worker.strategy is worried",
+    ]
+
+
+def test_a_server_that_set_up_lines_of_its_own_says_them_as_all_others(
+    said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logging.getLogger("uvicorn").addHandler(logging.StreamHandler(said))
+    monkeypatch.setattr(sys, "stderr", said)
+    logs.configure()
+    logging.getLogger("uvicorn.error").info("once")
+    assert [line["message"] for line in lines(said)] == ["once"]
+
+
 def test_a_line_for_people_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     record = logging.LogRecord("zea.somewhere", logging.INFO, __file__, 1, "took %d", (3,), None)
     with logs.about(execution_id="e-1", attempt=1):
