@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import httpx
@@ -25,6 +26,7 @@ from workflows.engine.runner import Delivery, Runner
 from workflows.engine.status import ExecutionSummary
 from zea import config, logs
 from zea.api import limits, metrics
+from zea.api.routes import metrics as metrics_route
 from zea.broker import app as celery
 from zea.db import transaction
 
@@ -188,6 +190,16 @@ def test_it_is_told_while_a_server_is_away(
     assert any(name == "zea_http_requests_total" for name, _ in found)
     assert (of(found, "zea_oldest_due_seconds") is None) is database_is_away
     assert (of(found, "zea_unacknowledged_messages") is None) is not database_is_away
+
+
+def test_it_is_told_while_a_server_does_not_answer(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = Event()
+    monkeypatch.setattr(ExecutionClient, "census", lambda _: frozen.wait(60))
+    monkeypatch.setattr(metrics_route, "PATIENCE", 0.1)
+    found = samples(api)
+    assert not frozen.is_set()
+    assert (of(found, "zea_database_up"), of(found, "zea_broker_up")) == (0, 1)
+    frozen.set()
 
 
 @pytest.fixture

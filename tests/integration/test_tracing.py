@@ -190,6 +190,16 @@ def test_a_process_ends_although_nobody_takes_its_traces(monkeypatch: pytest.Mon
     frozen.set()
 
 
+def test_a_rerun_has_a_trace_of_its_own(exporter: InMemorySpanExporter, database: str) -> None:
+    failed = failed_booking()
+    first = told(exporter)[START]
+    exporter.clear()
+    again = client.rerun(failed.execution_id, actor="test", reason="to see")
+    begun = told(exporter)[START]
+    assert (begun.attributes or {})["zea.execution_id"] == str(again.execution_id)
+    assert trace_of(begun) != trace_of(first)
+
+
 def test_a_requests_query_is_not_told(exporter: InMemorySpanExporter, api: httpx.Client) -> None:
     assert api.get("/api/coaches", params={"email": "ana@example.com"}).status_code == 401
     request = told(exporter)["GET /api/coaches"]
