@@ -124,7 +124,7 @@ def _of_call(node: promql.Call, known: Mapping[str, Labels]) -> Labels:
             return has - {"le"}
         case "absent":
             return frozenset(each.name for found, _ in selectors(node) for each in found.matchers.matchers)
-        case "rate" | "increase" | "vector":
+        case "rate" | "increase" | "vector" | "abs":
             return has
     raise Misread(f"{node}: say here which labels come out of it")
 

@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     def _is_not_guessed(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():
             return None
-        if len(value.get_secret_value()) < 16:
+        if len(value.get_secret_value()) < 16 or not value.get_secret_value().isascii():
             raise ValueError("use at least 16 random characters, as `openssl rand -hex 16` makes them")
         return value
 

@@ -150,6 +150,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _said_by(error: BaseException) -> str:
     match error:
+        case psycopg.DataError() as refused:
+            # Its first line is about the value.
+            return f"SQLSTATE {refused.sqlstate}"
+        case DBAPIError(orig=psycopg.DataError() as refused):
+            return _said_by(refused)
         case DBAPIError() | psycopg.Error():
             return first_line(error)
         case ValidationError():

@@ -150,12 +150,12 @@ class TestWatch:
         assert "approval.cancelled  ask_author" in ran.output
         assert ran.output.splitlines()[-1].startswith("cancelled after ")
 
-    def test_leaving_it_is_no_failure(self, zea: Zea, execution: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_leaving_it_is_no_success(self, zea: Zea, execution: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
         def leave(_: float) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(watching, "sleep", leave)
-        assert zea("watch", execution).exit_code == 0
+        assert zea("watch", execution).exit_code == 130
 
     def test_on_a_terminal_it_is_a_picture(self, execution: UUID) -> None:
         from zea.cli import display

@@ -16,6 +16,7 @@ from zea.config import Settings
 from zea.errors import ConfigurationError
 from zea.stack import flower
 from zea.stack.ports import LOOPBACK, free_port
+from zea.stack.system import System
 
 ROOT = Path(__file__).parents[2]
 BY_HAND = [sys.executable, "-m", "celery", "-A", "tasks", "flower"]
@@ -30,9 +31,9 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 @pytest.fixture
 def by_hand(database: str, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Its address and its process."""
-    told = environment(tmp_path)
-    with subprocess.Popen(BY_HAND, cwd=ROOT, env=told, stderr=subprocess.PIPE, text=True) as process:
+    """Its address and its process. It finds its configuration wherever it is started."""
+    told = environment(tmp_path, PYTHONPATH=str(ROOT))
+    with subprocess.Popen(BY_HAND, cwd=tmp_path, env=told, stderr=subprocess.PIPE, text=True) as process:
         yield f"{LOOPBACK}:{told['ZEA_FLOWER_PORT']}", process
         process.terminate()
 
@@ -67,8 +68,8 @@ def test_by_hand_it_makes_up_a_login_and_shows_it(by_hand: tuple[str, subprocess
 
 
 def test_outside_local_it_does_not_start_without_a_login(database: str, tmp_path: Path) -> None:
-    told = environment(tmp_path, **PRODUCTION)
-    ended = subprocess.run(BY_HAND, cwd=ROOT, env=told, capture_output=True, text=True, check=False, timeout=60)
+    told = environment(tmp_path, PYTHONPATH=str(ROOT), **PRODUCTION)
+    ended = subprocess.run(BY_HAND, cwd=tmp_path, env=told, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode != 0
     assert ended.stderr.splitlines()[-1] == (
         "zea: Flower is not started without a login: set ZEA_FLOWER_BASIC_AUTH to user:password."
@@ -99,3 +100,14 @@ def test_a_metrics_token_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None
         Settings()
     monkeypatch.setenv("ZEA_METRICS_TOKEN", "")
     assert Settings().metrics_token is None
+
+
+def test_zea_up_does_not_start_outside_local_without_its_login(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**PRODUCTION, "ZEA_DATA_DIR": str(tmp_path / "zea")}.items():
+        monkeypatch.setenv(name, value)
+    system = System(lambda line: None, Settings())
+    with pytest.raises(ConfigurationError, match="ZEA_FLOWER_BASIC_AUTH"):
+        system.start()
+    assert not (tmp_path / "zea").exists()

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import ExitStack
 from threading import Event
 from typing import Any
 
@@ -28,7 +29,7 @@ from zea import config, logs
 from zea.api import limits, metrics
 from zea.api.routes import metrics as metrics_route
 from zea.broker import app as celery
-from zea.db import transaction
+from zea.db import POOL_SIZE, transaction
 
 client = ExecutionClient(registry)
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -194,12 +195,19 @@ def test_it_is_told_while_a_server_is_away(
 
 def test_it_is_told_while_a_server_does_not_answer(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     frozen = Event()
-    monkeypatch.setattr(ExecutionClient, "census", lambda _: frozen.wait(60))
+    monkeypatch.setattr(ExecutionClient, "census", lambda *_: frozen.wait(60))
     monkeypatch.setattr(metrics_route, "PATIENCE", 0.1)
     found = samples(api)
     assert not frozen.is_set()
     assert (of(found, "zea_database_up"), of(found, "zea_broker_up")) == (0, 1)
     frozen.set()
+
+
+def test_a_busy_pool_is_not_taken_for_a_database_that_is_away(api: httpx.Client) -> None:
+    with ExitStack() as held:
+        for _ in range(POOL_SIZE):
+            held.enter_context(transaction()).execute(text("SELECT 1"))
+        assert of(samples(api), "zea_database_up") == 1
 
 
 @pytest.fixture
@@ -238,6 +246,17 @@ def test_a_request_is_known_by_its_id(given: str, kept: bool, api: httpx.Client)
     answer = api.get("/health/live", headers={"X-Request-ID": given})
     assert (answer.headers["X-Request-ID"] == given) is kept
     assert answer.headers["X-Request-ID"]
+
+
+def test_a_line_for_a_request_has_its_route_and_machines_leave_none(
+    api: httpx.Client, admin: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    api.get(f"/api/executions/{admin.user_id}?q=left-knee", headers=admin.headers)
+    for path in ("/health/live", "/metrics"):
+        api.get(path)
+    [said] = [record.getMessage() for record in caplog.records if record.name == "zea.api.observation"]
+    assert said.startswith("GET /api/executions/{execution_id}: 404 in ")
 
 
 def test_a_failure_is_logged_once_with_its_request(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from threading import Event
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -21,6 +22,7 @@ from tests.requested_booking import BLOCK, NOTIFICATIONS, deliver, failed_bookin
 from workflows.booking_request import BookingRequest, booking_request
 from workflows.catalog import registry
 from workflows.engine import sweep
+from workflows.engine.binding import Binding
 from workflows.engine.client import ExecutionClient
 from zea import tracing
 from zea.api.app import create_app
@@ -92,6 +94,21 @@ def test_one_trace_goes_from_the_request_through_every_step(exporter: InMemorySp
         == 1
     )
     assert 0 < seconds(spans["debit_credit"]) < seconds(spans[DONE])
+
+
+def test_what_is_traced_in_a_step_belongs_to_it(
+    exporter: InMemorySpanExporter, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Binding.call
+
+    def traced_call(*arguments: Any, **options: Any) -> Any:
+        with trace.get_tracer("a library").start_as_current_span(f"in {arguments[1].name}"):
+            return call(*arguments, **options)
+
+    monkeypatch.setattr(Binding, "call", traced_call)
+    deliver(booked(api), BLOCK)
+    spans = told(exporter)
+    assert is_child(spans["in debit_credit"], spans[START])
 
 
 def test_the_callers_trace_goes_on(exporter: InMemorySpanExporter, api: httpx.Client) -> None:
@@ -204,6 +221,15 @@ def test_a_requests_query_is_not_told(exporter: InMemorySpanExporter, api: httpx
     assert api.get("/api/coaches", params={"email": "ana@example.com"}).status_code == 401
     request = told(exporter)["GET /api/coaches"]
     assert "ana" not in repr([request.name, request.attributes, request.events, request.status.description])
+
+
+def test_what_people_ask_for_in_an_address_is_not_told(exporter: InMemorySpanExporter, api: httpx.Client) -> None:
+    api.get("/health/../nowhere/ana@example.com", params={"q": "left-knee"})
+    api.get("/api/bookings", params={"q": "left-knee"})
+    shown = repr([span.attributes for span in exporter.get_finished_spans()])
+    assert "/api/bookings" in shown
+    assert "left-knee" not in shown
+    assert "ana@example.com" not in shown
 
 
 def test_health_checks_are_not_told(exporter: InMemorySpanExporter, api: httpx.Client) -> None:

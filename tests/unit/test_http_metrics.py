@@ -1,8 +1,12 @@
 """Where requests are counted: together for one server, and nothing of servers that have ended."""
 
+import multiprocessing
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,6 +34,27 @@ def test_what_servers_left_that_have_ended_is_removed(temporary: Path) -> None:
         (directory / "counter_1.db").write_bytes(b"")
     http_metrics._directory()
     assert (ended.exists(), mine.exists()) == (False, True)
+
+
+def test_processes_that_start_together_count_together_whatever_they_find(temporary: Path) -> None:
+    together = 8
+    for _ in range(20):
+        (temporary / "99999999").mkdir(parents=True)
+        for number in range(20):
+            (temporary / "99999999" / f"counter_{number}.db").touch()
+        barrier = Barrier(together)
+
+        def started(_: int, barrier: Barrier = barrier) -> Path:
+            barrier.wait()
+            return http_metrics._directory()
+
+        with ThreadPoolExecutor(together) as processes:
+            assert set(processes.map(started, range(together))) == {temporary / str(os.getpid())}
+
+
+def test_a_process_of_a_server_counts_with_the_others(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(pid=1))
+    assert http_metrics._directory() == temporary / "1"
 
 
 def test_somebody_elses_directory_is_not_used(temporary: Path, tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def invalid() -> ValidationError:
 
 QUOTING = psycopg.errors.CheckViolation("it violates a check\nDETAIL:  Failing row contains (left knee).")
 WRAPPED = sqlalchemy.exc.IntegrityError("UPDATE bookings SET notes = 'left knee'", {"notes": "left knee"}, QUOTING)
+DATA = psycopg.errors.InvalidTextRepresentation('invalid input syntax for type uuid: "left knee"')
 LED_TO = RuntimeError("it could not be saved")
 LED_TO.__cause__ = QUOTING
 ONE, OTHER = ValueError("one"), ValueError("the other")
@@ -149,10 +150,12 @@ ONE.__cause__, OTHER.__cause__ = OTHER, ONE
         (WRAPPED, "it violates a check"),
         (invalid(), "injury_history: int_parsing"),
         (LED_TO, "it could not be saved"),
+        (DATA, "SQLSTATE 22P02"),
+        (sqlalchemy.exc.DataError("SELECT", {}, DATA), "SQLSTATE 22P02"),
         (ExceptionGroup("side by side", [LED_TO, QUOTING]), "it could not be saved"),
         (ONE, "the other"),
     ],
-    ids=["driver", "sqlalchemy", "pydantic", "cause", "group", "circle"],
+    ids=["driver", "sqlalchemy", "pydantic", "cause", "data", "data in sqlalchemy", "group", "circle"],
 )
 def test_an_error_is_told_without_the_values_at_hand(
     formatter: type[logging.Formatter], error: Exception, told: str

@@ -35,7 +35,6 @@ OF_ONE_PROCESS = {
     "zea_database_up",
     "zea_broker_up",
     "zea_flower_up",
-    "zea_counted_lag_seconds",
     "zea_build_info",
 }
 

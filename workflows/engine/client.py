@@ -316,10 +316,10 @@ class ExecutionClient:
         with database.reading() as db:
             return feel(db)
 
-    def census(self) -> Census:
+    def census(self, db: Session | None = None) -> Census:
         """What `GET /metrics` tells: executions by status, what was counted since the beginning, and the pulse."""
-        with database.reading() as db:
-            return census.take(db)
+        with nullcontext(db) if db else database.reading() as handle:
+            return census.take(handle)
 
     def close(self) -> None:
         """Give back this process's database connections; the client opens new ones when it is used again."""

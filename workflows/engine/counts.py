@@ -1,7 +1,8 @@
 """Counts what has happened, once, from the events: what only a process remembered would be lost with it.
 
 The counting goes through the events by their moments, up to one after which none can be committed any more. So an event
-is counted in exactly one pass, whoever makes it, and whichever process died meanwhile.
+is counted in exactly one pass, whoever makes it, and whichever process died meanwhile. Only one whose moment was past
+before it happened is not, because the database's clock went back.
 """
 
 from collections import defaultdict
@@ -45,8 +46,8 @@ COUNTED: Final = tuple(
         *(ApprovalApproved, ApprovalRejected, ApprovalExpired, ApprovalCancelled),
     )
 )
-# After an outage of weeks a pass still ends soon, and the next one follows within seconds.
-LONGEST_STRETCH: Final = timedelta(hours=1)
+# After a long outage it is made up stretch by stretch, so that no statement works for long.
+LONGEST_STRETCH: Final = timedelta(minutes=10)
 
 TAKE = "SELECT until FROM workflow_counted FOR UPDATE SKIP LOCKED"
 # An event's moment lies in its transaction: what was committed before the oldest one that is open is complete. The
@@ -100,7 +101,10 @@ class Count:
 
 
 class Counts(dict[Counted, Count]):
-    """All that was counted since the beginning. ``lag_seconds`` is how long ago what was counted last happened."""
+    """All that was counted since the beginning. ``lag_seconds`` is how long ago what was counted last happened.
+
+    It is negative while the database's clock is behind what it was before.
+    """
 
     lag_seconds: float = 0.0
 
@@ -108,8 +112,15 @@ class Counts(dict[Counted, Count]):
         return ((counted, count) for counted, count in self.items() if counted.what == what)
 
 
-def advance(db: Session) -> datetime | None:
-    """Count the events since the last time; answers up to when, or None if somebody else counts."""
+class Stretch(NamedTuple):
+    """What one pass has counted: up to when, and whether it stopped there only because that was enough at once."""
+
+    until: datetime
+    there_is_more: bool
+
+
+def advance(db: Session) -> Stretch | None:
+    """Count the events since the last time; None if somebody else counts."""
     cursor = store.cursor(db)
     taken = cursor.execute(TAKE).fetchone()
     if taken is None:
@@ -121,7 +132,7 @@ def advance(db: Session) -> datetime | None:
     arguments = {"since": since, "until": until, "counted": list(COUNTED), "bounds": list(BOUNDS)}
     cursor.execute(COUNT, arguments)
     cursor.execute(MOVE, {"until": until})
-    return until  # type: ignore[no-any-return]  # a timestamptz
+    return Stretch(until, there_is_more=until == since + LONGEST_STRETCH)
 
 
 def sweep_took(db: Session, name: str, seconds: float) -> None:
@@ -135,7 +146,7 @@ def read(db: Session) -> Counts:
     cursor = store.cursor(db)
     counts = Counts(_by_counted(cursor.execute(READ).fetchall()))
     lag = cursor.execute(LAG).fetchone()
-    counts.lag_seconds = max(lag["seconds"], 0.0) if lag else 0.0
+    counts.lag_seconds = lag["seconds"] if lag else 0.0
     return counts
 
 

@@ -75,8 +75,12 @@ def probe_passed(queue: str, probed_at: datetime) -> None:
 
 def count() -> None:
     """Count what has happened since the last time, once, however many sweeps there are."""
-    with transaction() as db:
-        counts.advance(db)
+    begun_at = monotonic()
+    while True:
+        with transaction() as db:
+            counted = counts.advance(db)
+        if counted is None or not counted.there_is_more or monotonic() - begun_at > PASS_SECONDS:
+            return
 
 
 @contextmanager

@@ -21,8 +21,8 @@ ACCEPTABLE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Asked every few seconds by machines: nothing that a person would want to read.
 UNSAID: Final = ("/health/", "/metrics")
 FAILED: Final = 500
-# FastAPI puts it into the request's span.
-QUERY: Final = "url.query"
+# FastAPI puts them into the request's span.
+QUERY, PATH = "url.query", "url.path"
 LEFT_OUT: Final = "[left out]"
 
 
@@ -45,7 +45,7 @@ class Observation:
         if scope["query_string"]:
             trace.get_current_span().set_attribute(QUERY, LEFT_OUT)
         with logs.about(request_id=request_id):
-            answer = Answer(send, request_id)
+            answer = Answer(scope, send, request_id)
             try:
                 await self.app(scope, receive, answer.send)
             finally:
@@ -66,7 +66,8 @@ class Answer:
     One that never began counts as a 500.
     """
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope = scope
         self._send = send
         self._request_id = request_id
         self._asked_at = perf_counter()
@@ -81,6 +82,9 @@ class Answer:
         if message["type"] == "http.response.start":
             self.status, self._began_at = message["status"], perf_counter()
             MutableHeaders(scope=message)[REQUEST_ID] = self._request_id
+            if "route" not in self._scope:
+                # What leads nowhere may be anything.
+                trace.get_current_span().set_attribute(PATH, LEFT_OUT)
         await self._send(message)
 
 

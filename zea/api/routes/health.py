@@ -7,13 +7,11 @@ from typing import Literal
 import anyio
 from pydantic import BaseModel
 from redis.exceptions import RedisError
-from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import SQLAlchemyError
 
 from workflows.engine.pulse import QueueAge, late_after
-from zea import config, db
 from zea.api import limits, routing
-from zea.api.checks import answer_within
+from zea.api.checks import answer_within, beside_the_pool
 from zea.api.description import refusals
 from zea.api.executions import client
 from zea.errors import Degraded, Unreachable
@@ -84,11 +82,9 @@ async def _within_patience(name: str, check: Callable[[], str | None]) -> str | 
 
 
 def _database_problem() -> str | None:
-    # A connection of its own: a pool that is busy for a moment is no reason to send people elsewhere.
-    engine = create_engine(config.database_url(), poolclass=pool.NullPool, connect_args=db.CONNECT_ARGUMENTS)
     try:
-        with engine.connect() as connection:
-            applied = schema.applied(connection)
+        with beside_the_pool() as db:
+            applied = schema.applied(db.connection())
     except SQLAlchemyError:
         return "the database cannot be reached"
     return None if applied == schema.newest() else "the database is not migrated: run `zea db upgrade`"

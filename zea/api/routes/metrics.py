@@ -11,8 +11,9 @@ from fastapi.security import HTTPBearer
 from prometheus_client.exposition import choose_encoder
 from redis.exceptions import RedisError
 
+from workflows.engine.census import Census
 from zea.api import metrics, routing
-from zea.api.checks import answer_within
+from zea.api.checks import answer_within, beside_the_pool
 from zea.api.description import refusals
 from zea.api.errors import UNAVAILABLE
 from zea.api.executions import client
@@ -70,12 +71,17 @@ async def _snapshot() -> metrics.Snapshot:
 
     async with anyio.create_task_group() as group:
         for name, question in (
-            ("census", client.census),
+            ("census", _census),
             ("lines", metrics.lines),
             ("flower_is_up", metrics.flower_is_up),
         ):
             group.start_soon(ask, name, question)
     return metrics.Snapshot(found["census"], found["lines"], bool(found["flower_is_up"]))  # type: ignore[arg-type]
+
+
+def _census() -> Census:
+    with beside_the_pool() as db:
+        return client.census(db)
 
 
 async def _or_none(question: Callable[[], Found]) -> Found | None:
