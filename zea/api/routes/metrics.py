@@ -50,7 +50,10 @@ async def get_metrics(request: Request, sent: Annotated[Sent | None, Depends(TOK
     _require_token(sent.credentials if sent else "")
     snapshot = await _snapshot()
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return Response(encode(metrics.registry_of(snapshot, http_metrics())), headers={"Content-Type": content_type})
+    registry = metrics.registry_of(snapshot, http_metrics())
+    # Written beside the requests too: it takes some milliseconds, in which nothing else would be answered.
+    written = await answer_within(PATIENCE, lambda: encode(registry))
+    return Response(written, headers={"Content-Type": content_type})
 
 
 def _require_token(sent: str) -> None:
