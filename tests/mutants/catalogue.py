@@ -1602,7 +1602,7 @@ WATCHING = (
         "zea/stack/flower.py",
         '    if settings.environment != "local":\n',
         '    if settings.environment == "nowhere":\n',
-        ("tests/integration/test_flower.py::test_the_login_is_the_settings_or_made_up_in_local",),
+        ("tests/unit/test_flower.py::test_outside_local_it_is_not_made_up",),
     ),
     Mutant(
         "values_in_the_log",

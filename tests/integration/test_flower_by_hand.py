@@ -14,7 +14,6 @@ import pytest
 from tests.waiting import wait_until
 from zea.config import Settings
 from zea.errors import ConfigurationError
-from zea.stack import flower
 from zea.stack.ports import LOOPBACK, free_port
 from zea.stack.system import System
 
@@ -74,32 +73,6 @@ def test_outside_local_it_does_not_start_without_a_login(database: str, tmp_path
     assert ended.stderr.splitlines()[-1] == (
         "zea: Flower is not started without a login: set ZEA_FLOWER_BASIC_AUTH to user:password."
     )
-
-
-def test_the_login_is_the_settings_or_made_up_in_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZEA_FLOWER_BASIC_AUTH", "")
-    assert flower.login(Settings(), lambda: "made up") == "zea:made up"
-    for name, value in PRODUCTION.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError, match="ZEA_FLOWER_BASIC_AUTH"):
-        flower.login(Settings(), lambda: "made up")
-    monkeypatch.setenv("ZEA_FLOWER_BASIC_AUTH", "ana:long enough")
-    assert flower.login(Settings(), lambda: "made up") == "ana:long enough"
-
-
-@pytest.mark.parametrize("login", ["ana", "ana:", ":secret"])
-def test_a_login_is_written_as_user_and_password(login: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZEA_FLOWER_BASIC_AUTH", login)
-    with pytest.raises(ValueError, match="write it as user:password"):
-        Settings()
-
-
-def test_a_metrics_token_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZEA_METRICS_TOKEN", "short")
-    with pytest.raises(ValueError, match="at least 16 random characters"):
-        Settings()
-    monkeypatch.setenv("ZEA_METRICS_TOKEN", "")
-    assert Settings().metrics_token is None
 
 
 def test_zea_up_does_not_start_outside_local_without_its_login(
