@@ -40,6 +40,11 @@ def test_durations_are_iso_8601_or_seconds(monkeypatch: pytest.MonkeyPatch, writ
         ("ZEA_BOOKING_WAIT", "-1"),
         ("ZEA_SWEEP_INTERVAL", "0"),
         ("ZEA_ENVIRONMENT", "test"),
+        ("ZEA_METRICS_TOKEN", "guessed-at-once"),
+        ("ZEA_METRICS_TOKEN", "con-eñes-que-nadie-envía"),
+        ("ZEA_FLOWER_BASIC_AUTH", "a-password-alone"),
+        ("ZEA_FLOWER_BASIC_AUTH", "zea:"),
+        ("ZEA_LOG_FORMAT", "xml"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
