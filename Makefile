@@ -16,12 +16,16 @@ install-dev: $(VENV)/.installed-dev
 run: install
 	@exec $(BIN)/zea up --demo
 
-# What starts whole systems, kills servers, or looks at the clock, has the machine to itself.
-ALONE := $(addprefix tests/integration/test_,embedded_servers.py silence.py waits_at_scale.py) tests/e2e
+# What kills servers, fills the machine or looks at the clock has the machine to itself. What starts whole systems mostly
+# waits for them: two files at a time.
+ALONE := $(addprefix tests/integration/test_,embedded_servers.py silence.py waits_at_scale.py) \
+	$(addprefix tests/e2e/test_,backlog.py observability.py outages.py rivals.py)
+TOGETHER := -n 2 --dist loadfile
 
 # Everything the tests need is installed or started here: no Docker, no server.
 test: install-dev
-	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/integration $(ALONE:%=--ignore=%)
+	$(BIN)/pytest $(TOGETHER) tests/unit tests/integration $(ALONE:%=--ignore=%)
+	$(BIN)/pytest $(TOGETHER) tests/e2e $(ALONE:%=--ignore=%)
 	$(BIN)/pytest $(ALONE)
 
 check: install-dev
