@@ -16,10 +16,10 @@ install-dev: $(VENV)/.installed-dev
 run: install
 	@exec $(BIN)/zea up --demo
 
-# What kills servers, fills the machine or looks at the clock has the machine to itself. What starts whole systems mostly
-# waits for them: two files at a time.
+# What kills servers, brings its own, fills the machine or looks at the clock has the machine to itself. What starts whole
+# systems mostly waits for them: two files at a time.
 ALONE := $(addprefix tests/integration/test_,embedded_servers.py silence.py waits_at_scale.py) \
-	$(addprefix tests/e2e/test_,backlog.py observability.py outages.py rivals.py)
+	$(addprefix tests/e2e/test_,backlog.py long_waits.py observability.py outages.py rivals.py)
 TOGETHER := -n 2 --dist loadfile
 
 # Everything the tests need is installed or started here: no Docker, no server.
