@@ -18,7 +18,8 @@ COMMAND = [sys.executable, "-c", "import sys; sys.argv[0] = 'zea'; from zea.cli.
 COLOUR = re.compile(rb"\x1b\[(?:\d+;)*[349]\d(?:;\d+)*m")
 # One that nobody listens at.
 NOWHERE = {"DATABASE_URL": "postgresql://127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0"}
-NAMES = [name for name in COMMANDS if name not in ("users", "db")] + ["users create", "db upgrade"]
+GROUPS = {"users": ["users create"], "db": ["db upgrade"], "archive": ["archive", "archive show"]}
+NAMES = [command for name in COMMANDS for command in GROUPS.get(name, [name])]
 
 
 def zea(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -74,6 +74,14 @@ class Execution(Base):
             "id",
             postgresql_where=text("error IS NOT NULL"),
         ),
+        # What ended long ago. The other is for the foreign key: without it, each one that goes would read them all.
+        Index(
+            "ix_workflow_executions_completed_at",
+            "completed_at",
+            "id",
+            postgresql_where=text("completed_at IS NOT NULL"),
+        ),
+        Index("ix_workflow_executions_rerun_of", "rerun_of", postgresql_where=text("rerun_of IS NOT NULL")),
         # What has failed lately; it stays as small as what has failed.
         Index("ix_workflow_executions_failed", "completed_at", postgresql_where=text("status = 'failed'")),
         CheckConstraint(
@@ -124,7 +132,7 @@ class Execution(Base):
 
 
 class EventRow(Base):
-    """An immutable fact of an execution. A trigger refuses to change or remove it."""
+    """An immutable fact of an execution. A trigger refuses to change it, and to remove it but with its execution."""
 
     __tablename__ = "workflow_events"
     __table_args__ = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from zea.accounts import tokens
@@ -61,6 +61,20 @@ def end_session(db: Session, refresh_token: str) -> None:
     token_hash = tokens.refresh_hash(refresh_token)
     _lock_owner(db, token_hash)
     _revoke_family(db, token_hash)
+
+
+def prune(db: Session, limit: int) -> int:
+    """Remove at most ``limit`` refresh tokens that have expired; answers how many that were."""
+    expired = (
+        select(RefreshToken.id)
+        .where(RefreshToken.expires_at < func.statement_timestamp())
+        .order_by(RefreshToken.expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("expired")
+    )
+    removing = delete(RefreshToken).where(RefreshToken.id.in_(select(expired.c.id))).returning(RefreshToken.id)
+    return len(db.scalars(removing).all())
 
 
 def _lock_owner(db: Session, token_hash: str) -> User | None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, and_, func, null, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, null, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,8 @@ from zea.config import settings
 from zea.errors import IdempotencyKeyReused
 
 KEPT = timedelta(hours=24)
+# A request may find a key at its last moment and read it a moment later.
+GRACE = timedelta(hours=1)
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
@@ -73,6 +75,21 @@ def claim(db: Session, request: KeyedRequest, execution_id: UUID) -> UUID:
     if first.execution_id is None:
         raise IdempotencyKeyReused
     return first.execution_id
+
+
+def prune(db: Session, limit: int) -> int:
+    """Remove at most ``limit`` keys that stand for nothing any more; answers how many that were."""
+    key = (IdempotencyKey.caller, IdempotencyKey.route, IdempotencyKey.key)
+    old = (
+        select(*key)
+        .where(IdempotencyKey.created_at < func.statement_timestamp() - (KEPT + GRACE))
+        .order_by(IdempotencyKey.created_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("old")
+    )
+    removing = delete(IdempotencyKey).where(tuple_(*key).in_(select(old))).returning(IdempotencyKey.key)
+    return len(db.scalars(removing).all())
 
 
 def _claim(db: Session, request: KeyedRequest, execution_id: UUID | None = None) -> IdempotencyKey | None:

@@ -4,9 +4,10 @@ The caller's answer and the end of the execution meet in one row, which only the
 for the first one's commit, and sees it.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -25,6 +26,11 @@ def note_failure(db: Session, execution_id: UUID) -> bool:
     if connection(db).execute(stands).first():
         return False  # only telling about it has failed
     return _first(db, execution_id, was_accepted=False)
+
+
+def forget(db: Session, execution_ids: Sequence[UUID]) -> None:
+    """Remove what was answered to these requests, with their executions."""
+    db.execute(delete(BookingAnswer).where(BookingAnswer.execution_id.in_(execution_ids)))
 
 
 def _first(db: Session, execution_id: UUID, *, was_accepted: bool) -> bool:

@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "resume": Entry("zea.cli.resuming", "Let failed executions go on."),
     "cancel": Entry(INTERVENTIONS, "End an execution, and undo what was completed."),
     "rerun": Entry(INTERVENTIONS, "Run an execution anew."),
+    "archive": Entry("zea.cli.archive", "Move what ended long ago into a file.", group=True),
     "doctor": Entry("zea.cli.doctor", "Check whether everything is as it should be."),
     "workflows": Entry("zea.cli.workflows", "Show the definitions that this release runs."),
     "report": Entry("zea.cli.report", "Make a payment report of a period."),
