@@ -57,7 +57,11 @@ COMPLETE_UNTIL = """
     SELECT least(%(since)s + %(stretch)s, clock_timestamp() - interval '1 second',
         (SELECT min(xact_start) FROM pg_stat_activity
          WHERE datname = current_database() AND application_name LIKE 'zea%%' AND pid <> pg_backend_pid())) AS until"""
-COUNT = """
+# What is counted is added to what was counted before.
+ADD = """
+    ON CONFLICT (counted, workflow, name, bucket) DO UPDATE
+    SET count = known.count + excluded.count, seconds = known.seconds + excluded.seconds"""
+COUNT = f"""
     WITH happened AS (
         SELECT event.type, execution.workflow, coalesce(event.step, event.data ->> 'approval', '') AS name,
                CASE WHEN event.type = 'step.completed' THEN (event.data ->> 'duration_seconds')::float END AS seconds
@@ -67,15 +71,11 @@ COUNT = """
     INSERT INTO workflow_counts AS known (counted, workflow, name, bucket, count, seconds)
     SELECT type, workflow, CASE WHEN type LIKE 'execution.%%' THEN '' ELSE name END AS name,
            coalesce(width_bucket(seconds, %(bounds)s::float[]), 0) AS bucket, count(*), coalesce(sum(seconds), 0)
-    FROM happened GROUP BY 1, 2, 3, 4
-    ON CONFLICT (counted, workflow, name, bucket) DO UPDATE
-    SET count = known.count + excluded.count, seconds = known.seconds + excluded.seconds"""
+    FROM happened GROUP BY 1, 2, 3, 4{ADD}"""
 MOVE = "UPDATE workflow_counted SET until = %(until)s"
-TIMED = """
+TIMED = f"""
     INSERT INTO workflow_counts AS known (counted, workflow, name, bucket, count, seconds)
-    VALUES (%(counted)s, '', %(name)s, width_bucket(%(seconds)s, %(bounds)s::float[]), 1, %(seconds)s)
-    ON CONFLICT (counted, workflow, name, bucket) DO UPDATE
-    SET count = known.count + 1, seconds = known.seconds + excluded.seconds"""
+    VALUES (%(counted)s, '', %(name)s, width_bucket(%(seconds)s, %(bounds)s::float[]), 1, %(seconds)s){ADD}"""
 READ = "SELECT counted, workflow, name, bucket, count, seconds FROM workflow_counts"
 LAG = "SELECT extract(epoch FROM clock_timestamp() - until)::float AS seconds FROM workflow_counted"
 
