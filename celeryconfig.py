@@ -3,6 +3,7 @@
 from zea import config
 
 broker_url = config.redis_url()
+broker_use_ssl = config.broker_tls()
 # Progress is kept in PostgreSQL alone: nothing is stored in a result backend, so nothing there can be lost or expire.
 result_backend = "disabled://"
 task_ignore_result = True

@@ -161,6 +161,19 @@ def redis_url() -> str:
     return settings().redis_url or _running_system("redis_url")
 
 
+def broker_tls() -> dict[str, object] | None:
+    """How the broker's certificate is checked where the address says `rediss://`; None where it does not.
+
+    Without being told, kombu would take any certificate. The address's own `ssl_…` options, redis-py's, go before.
+    """
+    from redis.connection import parse_url  # not every process that reads settings has a broker
+
+    if not redis_url().startswith("rediss://"):
+        return None
+    said = {name: value for name, value in parse_url(redis_url()).items() if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required", **said}
+
+
 def connected_api() -> str:
     """The API's address: the running `zea up`'s, else the one that this process would serve itself."""
     try:
