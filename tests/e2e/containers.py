@@ -145,7 +145,7 @@ class Container:
     folder: Path
     healthcheck: list[str]
     stop_within: float
-    process: subprocess.Popen[bytes] = field(init=False)
+    process: subprocess.Popen[bytes] = field(init=False, repr=False)
 
     def start(self) -> None:
         with self.log.open("ab") as log:
