@@ -32,6 +32,7 @@ check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.migration_check
 
 # Takes each protection out in turn, in a copy, and shows that a test goes red; one: make mutants ONLY=no_savepoint
 mutants: install-dev
