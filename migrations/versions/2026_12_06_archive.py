@@ -7,6 +7,10 @@ down_revision = "2026_12_05_search"
 branch_labels = None
 depends_on = None
 
+deliberate = {
+    "ban-replace-view-function": "The release before removes no events, and is refused what it was refused before."
+}
+
 REFUSE = """
     RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';"""
 # Whoever archives says so in its transaction, and nothing else ever does: a DELETE by mistake is refused as before, and
