@@ -32,18 +32,22 @@ WHO_IS_IN_THE_WAY = text("""
     ORDER BY xact_start LIMIT 1""")
 
 
-def upgrade() -> None:
-    """Migrate the database of this process's settings to the newest revision, each migration in its transaction.
+def upgrade() -> frozenset[str]:
+    """Migrate the database of this process's settings, each migration in its transaction; the revisions it is at then.
 
     Upgrades at the same moment wait for each other, and all but the first find nothing to do. What was interrupted
-    goes on where it was when it is run again.
+    goes on where it was when it is run again. A schema of a newer release stays as it is.
 
     Raises:
         Unreachable: the database does not answer, or somebody holds for too long what is to be changed.
     """
     try:
         with connected_alone() as connection:
-            _upgrade(connection)
+            with connection.begin():
+                ahead = is_ahead(connection)
+            if not ahead:
+                _upgrade(connection)
+            return applied(connection)
     except OperationalError as error:
         raise Unreachable(f"The database cannot be migrated: {db.first_line(error)}") from None
 
@@ -100,6 +104,27 @@ def newest() -> frozenset[str]:
     from alembic.script import ScriptDirectory
 
     return frozenset(ScriptDirectory(str(migrations())).get_heads())
+
+
+@lru_cache
+def known() -> frozenset[str]:
+    """All revisions that this release's migrations lead through."""
+    from alembic.script import ScriptDirectory
+
+    return frozenset(script.revision for script in ScriptDirectory(str(migrations())).walk_revisions())
+
+
+def is_ahead(connection: Connection) -> bool:
+    """Whether a newer release has migrated the database: it is rolled out, or was rolled back.
+
+    This release works on that schema, because a release's migrations keep working what runs when they are run.
+    """
+    return not applied(connection) <= known()
+
+
+def is_behind(connection: Connection) -> bool:
+    """Whether the database lacks migrations of this release."""
+    return applied(connection) != newest() and not is_ahead(connection)
 
 
 def applied(connection: Connection) -> frozenset[str]:
