@@ -25,7 +25,7 @@ from zea.stack import processes, schema
 from zea.stack.child import Program
 from zea.stack.servers import EmbeddedServers
 
-# The release before this one, by its commit. The first has no tag: it is the last commit before executions were counted,
+# The release before this one, by its commit. The first has no tag: it is the last commit before events were counted,
 # whose newest migration is that of tests.migration_check.FIRST_RELEASE.
 PREVIOUS = "a9620c7897da24c3800845582da344515154c3a3"
 ROOT = Path(__file__).parents[2]
