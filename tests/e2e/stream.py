@@ -17,10 +17,10 @@ from tests.e2e.test_booking import AT_REST_WITHIN, assert_booked_once
 from tests.waiting import wait_until
 from zea.db import new_id
 
-CLIENTS, BOOKINGS_EACH = 4, 300
+CLIENTS, BOOKINGS_EACH = 3, 300
 # Nobody asks for more than is done meanwhile, however slow the machine is.
-PAUSE = 0.1  # seconds between two bookings of a client
-MOST_UNDER_WAY = 12
+PAUSE = 0.25  # seconds between two bookings of a client
+MOST_UNDER_WAY = 9
 UNDER_WAY = "SELECT count(*) FROM workflow_executions WHERE completed_at IS NULL OR due_at IS NOT NULL"
 MOST_TRIES = 500  # at doors that are closed, for one booking
 
