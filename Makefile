@@ -35,6 +35,7 @@ check: install-dev
 	$(BIN)/hadolint Dockerfile
 	@$(BIN)/docker-compose version >/dev/null 2>&1 || { echo "docker-compose.yml is not checked: docker-compose has no wheel for this machine"; exit 0; }; \
 		POSTGRES_PASSWORD=x REDIS_PASSWORD=x ZEA_SECRET_KEY=x ZEA_FLOWER_BASIC_AUTH=x:x $(BIN)/docker-compose --profile development config --quiet
+	$(BIN)/python -m tests.migration_check
 
 # Takes each protection out in turn, in a copy, and shows that a test goes red; one: make mutants ONLY=no_savepoint
 mutants: install-dev

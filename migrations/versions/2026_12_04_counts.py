@@ -30,17 +30,8 @@ def upgrade() -> None:
     )
     # Counters may begin anywhere, and to count all that was there would hold up the upgrade.
     op.execute("INSERT INTO workflow_counted (until) VALUES (clock_timestamp())")
-    # Events come in the order of their moments: an index of blocks costs next to nothing to keep.
-    op.create_index(
-        "ix_workflow_events_at",
-        "workflow_events",
-        ["at"],
-        postgresql_using="brin",
-        postgresql_with={"autosummarize": "on", "pages_per_range": "32"},
-    )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_workflow_events_at", table_name="workflow_events")
     op.drop_table("workflow_counted")
     op.drop_table("workflow_counts")

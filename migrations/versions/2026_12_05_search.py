@@ -1,7 +1,8 @@
 """Finds executions by their kind of error, by workflow and status, and those that have not ended."""
 
 import sqlalchemy as sa
-from alembic import op
+
+from migrations.concurrently import create_index, drop_index
 
 revision = "2026_12_05_search"
 down_revision = "2026_12_05_trace_context"
@@ -12,15 +13,15 @@ TABLE = "workflow_executions"
 
 
 def upgrade() -> None:
-    op.create_index("ix_workflow_executions_workflow_status", TABLE, ["workflow", "status", "created_at", "id"])
-    op.create_index(
+    create_index("ix_workflow_executions_workflow_status", TABLE, ["workflow", "status", "created_at", "id"])
+    create_index(
         "ix_workflow_executions_active",
         TABLE,
         ["created_at", "id"],
         postgresql_include=["workflow", "status"],
         postgresql_where=sa.text("completed_at IS NULL"),
     )
-    op.create_index(
+    create_index(
         "ix_workflow_executions_error_kind",
         TABLE,
         [sa.text("(error ->> 'kind')"), "created_at", "id"],
@@ -30,4 +31,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for name in ("error_kind", "active", "workflow_status"):
-        op.drop_index(f"ix_workflow_executions_{name}", table_name=TABLE)
+        drop_index(f"ix_workflow_executions_{name}", TABLE)

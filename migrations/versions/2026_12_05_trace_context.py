@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_12_05_trace_context"
-down_revision = "2026_12_04_counts"
+down_revision = "2026_12_04_events_by_moment"
 branch_labels = None
 depends_on = None
 

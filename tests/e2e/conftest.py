@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,13 +107,19 @@ def beat(start_node: StartNode, environment: dict[str, str], tmp_path: Path) -> 
     return node
 
 
-@pytest.fixture
-def api(start_node: StartNode, environment: dict[str, str]) -> Iterator[str]:
-    """The API's address."""
+def api_at_a_free_port(environment: Mapping[str, str]) -> tuple[Program, str]:
+    """An API, and its address once it has started."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    start_node(processes.api("127.0.0.1", port, environment), API_IS_READY).ready()
-    return f"http://127.0.0.1:{port}"
+    return processes.api("127.0.0.1", port, environment), f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def api(start_node: StartNode, environment: dict[str, str]) -> str:
+    """The API's address."""
+    program, address = api_at_a_free_port(environment)
+    start_node(program, API_IS_READY).ready()
+    return address
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,18 @@ from zea.stack.child import Program
 from zea.stack.servers import EmbeddedServers
 
 READY_WITHIN = 30.0
+STOPS_WITHIN = 30.0
 
 
 class ProcessContainer(CeleryTestContainer):  # type: ignore[misc]  # pytest-celery has no types
     """One of the product's own programs, in a process group of its own, with the container's manners."""
 
-    def __init__(self, program: Program, environment: Mapping[str, str], logs: Path, prompt: str) -> None:
+    def __init__(
+        self, program: Program, environment: Mapping[str, str], logs: Path, prompt: str, folder: Path | None = None
+    ) -> None:
         self._program = program
         self._environment = {**(program.environment or {}), **environment}
+        self._folder = folder
         self._log = logs / f"{program.name}.log"
         self._prompt = prompt
         self.start()
@@ -31,7 +36,12 @@ class ProcessContainer(CeleryTestContainer):  # type: ignore[misc]  # pytest-cel
         self._log_begins = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._program.command(), env=self._environment, stdout=log, stderr=log, start_new_session=True
+                self._program.command(),
+                cwd=self._folder,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     @property
@@ -70,6 +80,13 @@ class ProcessContainer(CeleryTestContainer):  # type: ignore[misc]  # pytest-cel
 
     def signal(self, sent: str | int) -> None:
         os.killpg(self.process.pid, _number(sent))
+
+    def stop(self) -> float:
+        """Tell it to stop, as a supervisor does, and wait until it has; the seconds that it took."""
+        begun = time.monotonic()
+        os.kill(self.process.pid, signal.SIGTERM)
+        self.process.wait(STOPS_WITHIN)
+        return time.monotonic() - begun
 
     def restart(self, timeout: float = READY_WITHIN) -> None:
         self.start()
@@ -131,6 +148,12 @@ TAKEN = re.compile(r"workflows\.engine\.runner: (?:left alone: |\S+ )(\w+)")
 LEFT_ALONE = "workflows.engine.runner: left alone: "
 
 StartNode = Callable[[Program, str], ProcessContainer]
+
+
+def renamed(program: Program, name: str) -> Program:
+    """The same program under another name, so that it can run twice; a worker is called so too."""
+    command = [word.replace(f"{program.name}@%h", f"{name}@%h") for word in program.command()]
+    return Program(name, lambda: command, program.environment)
 
 
 def with_test_workflows(program: Program, concurrency: int = 2, name: str | None = None) -> Program:

@@ -14,7 +14,7 @@ import httpx
 import psycopg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
@@ -615,6 +615,12 @@ def test_a_database_that_is_not_migrated_is_told(
     answer = api.get("/health/ready")
     assert answer.status_code == 503
     assert "zea db upgrade" in answer.json()["detail"]
+
+
+def test_a_process_is_ready_while_a_newer_release_is_rolled_out(api: httpx.Client) -> None:
+    with transaction() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = 'of_tomorrow'"))
+    assert api.get("/health/ready").status_code == 200
 
 
 @pytest.mark.parametrize(("variable", "scheme"), [("DATABASE_URL", "postgresql"), ("REDIS_URL", "redis")])

@@ -62,6 +62,7 @@ def test_beat_that_never_came_is_named(database: str) -> None:
     ("change", "name", "level", "part"),
     [
         ("DELETE FROM alembic_version", "migrations", "fail", "zea db upgrade"),
+        ("UPDATE alembic_version SET version_num = 'of_tomorrow'", "migrations", "warn", "Use that release"),
         ("UPDATE workflow_definitions SET fingerprint = 'x', shape = '{}'", "definitions", "fail", "release"),
         ("UPDATE workflow_queues SET probed_at = now() - interval '1 minute'", "beat", "fail", "Start beat"),
         ("UPDATE workflow_queues SET passed_at = now() - interval '1 minute'", "queue", "fail", "Start its worker"),

@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
+import pytest
 
+from tests.waiting import wait_until
 from zea import config
+from zea.errors import Unreachable
 from zea.stack import schema
 from zea.stack.servers import EmbeddedServers
 
@@ -62,11 +66,105 @@ def test_withdrawn_slots_can_be_undone_where_their_hour_is_offered_again(servers
     assert slots == named == [(ids["offered"],)]
 
 
-def test_upgrades_at_the_same_moment_do_not_collide(servers: EmbeddedServers, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setenv("DATABASE_URL", servers.create_database("migrated_at_once"))
+@pytest.fixture
+def set_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Have this process use the database at that address."""
+
+    def use(url: str) -> None:
+        monkeypatch.setenv("DATABASE_URL", url)
+        config.settings.cache_clear()
+
+    yield use
     config.settings.cache_clear()
+
+
+def test_upgrades_at_the_same_moment_do_not_collide(
+    servers: EmbeddedServers, set_database: Callable[[str], None]
+) -> None:
+    """Those that wait are in nobody's way who makes an index concurrently."""
+    set_database(url := servers.create_database("migrated_at_once"))
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda _: schema.upgrade(), range(3)))
-    with psycopg.connect(config.settings().database_url or "") as connection:
-        assert len(connection.execute("SELECT * FROM alembic_version").fetchall()) == 1
-    config.settings.cache_clear()
+        upgrades = list(pool.map(lambda _: schema.upgrade(), range(3)))
+    assert upgrades == [schema.newest()] * 3
+    assert values(url, "SELECT version_num FROM alembic_version") == list(schema.newest())
+    assert not values(url, INVALID)
+
+
+def test_a_schema_of_a_newer_release_stays_as_it_is(
+    servers: EmbeddedServers, set_database: Callable[[str], None]
+) -> None:
+    set_database(url := servers.create_database("migrated_by_a_newer_release"))
+    schema.upgrade()
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'of_tomorrow'")
+    assert schema.upgrade() == {"of_tomorrow"}
+
+
+def values(url: str, query: str) -> list[object]:
+    with psycopg.connect(url) as connection:
+        return [value for (value,) in connection.execute(query).fetchall()]
+
+
+# A change that waits for a lock, and an index that waits for an older transaction.
+WAITING = """
+    SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE NOT l.granted AND a.datname = current_database()"""
+INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+INDEX = "ix_workflow_events_at"
+INDEXED, ALTERED = "workflow_events", "workflow_executions"  # by migrations after the one that the database is at
+
+
+class TestWhileOthersWork:
+    """A database that lacks an index and a column of a table, and that is in use while it gets them."""
+
+    @pytest.fixture
+    def in_use(self, servers: EmbeddedServers, set_database: Callable[[str], None]) -> str:
+        url = servers.create_database(f"migrated_in_use_{uuid4().hex}")
+        alembic(url, "upgrade", "2026_12_04_counts")
+        set_database(url)
+        return url
+
+    def test_nobody_is_kept_from_writing_while_an_index_is_made(self, in_use: str) -> None:
+        with psycopg.connect(in_use) as writer, ThreadPoolExecutor(1) as pool:
+            writer.execute(f"LOCK {INDEXED} IN ROW EXCLUSIVE MODE")
+            upgrade = pool.submit(schema.upgrade)
+            wait_until(lambda: values(in_use, WAITING), 20, "the index to wait for the writer")
+            with psycopg.connect(in_use) as another:
+                another.execute("SET lock_timeout = '500ms'")
+                another.execute(f"LOCK {INDEXED} IN ROW EXCLUSIVE MODE")
+            writer.commit()
+            assert upgrade.result(20) == schema.newest()
+
+    def test_what_an_interrupted_index_left_is_made_anew(self, in_use: str) -> None:
+        with psycopg.connect(in_use) as writer, psycopg.connect(in_use, autocommit=True) as interrupted:
+            writer.execute(f"LOCK {INDEXED} IN ROW EXCLUSIVE MODE")
+            interrupted.execute("SET lock_timeout = '100ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                interrupted.execute(f"CREATE INDEX CONCURRENTLY {INDEX} ON {INDEXED} (at)")
+        assert values(in_use, INVALID) == [INDEX]
+        assert schema.upgrade() == schema.newest()
+        assert values(in_use, INVALID) == []
+
+    def test_who_uses_a_table_is_waited_for_again_and_again_and_nobody_queues_up_for_long(
+        self, in_use: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(schema, "LOCK_TIMEOUT", "300ms")
+        with psycopg.connect(in_use) as user, ThreadPoolExecutor(1) as pool:
+            user.execute(f"SELECT FROM {ALTERED}")
+            upgrade = pool.submit(schema.upgrade)
+            wait_until(lambda: values(in_use, WAITING), 20, "the change to wait for the user")
+            with psycopg.connect(in_use) as another:
+                another.execute("SET lock_timeout = '2s'")
+                another.execute(f"SELECT FROM {ALTERED}")
+            wait_until(lambda: caplog.messages, 10, "the change to give up once")
+            user.commit()
+            assert upgrade.result(20) == schema.newest()
+        assert "tried again" in caplog.text
+
+    def test_who_uses_a_table_for_ever_is_named(self, in_use: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(schema, "LOCK_TIMEOUT", "50ms")
+        monkeypatch.setattr(schema, "ATTEMPTS", 2)
+        with psycopg.connect(in_use, application_name="forgotten") as user:
+            user.execute(f"SELECT FROM {ALTERED}")
+            with pytest.raises(Unreachable, match=f"{user.info.backend_pid} of forgotten since"):
+                schema.upgrade()

@@ -127,9 +127,11 @@ class Checkup:
     def _migrations(self) -> Findings:
         newest = schema.newest()
         with reading() as db:
-            applied = schema.applied(db.connection())
+            applied, is_ahead = schema.applied(db.connection()), schema.is_ahead(db.connection())
         if applied == newest:
             yield ok("migrations", ", ".join(sorted(newest)))
+        elif is_ahead:
+            yield warn("migrations", f"{', '.join(sorted(applied))}, of a newer release", "Use that release here too.")
         else:
             found = ", ".join(sorted(applied)) or "none"
             yield fail("migrations", f"{found} instead of {', '.join(sorted(newest))}", "Run `zea db upgrade`.")

@@ -13,9 +13,9 @@ def upgrade(as_json: AsJson = False) -> None:
     """Bring the schema to the newest migration."""
     from zea.stack import schema
 
-    schema.upgrade()
+    applied = schema.upgrade()
     if as_json:
-        display.print_json({"migrations": sorted(schema.newest())})
+        display.print_json({"migrations": sorted(applied)})
     else:
         typer.echo("The database is up to date.")
 

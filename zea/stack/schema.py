@@ -1,39 +1,101 @@
-"""Bringing the database's schema to the newest migration."""
+"""Bringing the database's schema to the newest migration, while others use the database."""
 
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import OperationalError
 
 from zea import config, db
 from zea.errors import ConfigurationError, Unreachable
 
+log = logging.getLogger(__name__)
+
 UPGRADE_LOCK = 0x7A65615F  # "zea_"; any number will do that nothing else in this database locks
+# While a change of a table waits for those who use it, everybody else queues up behind it: no longer than this.
+LOCK_TIMEOUT = "2s"
+# A change that did not come to its turn is tried again so often. Nobody of zea stays in a transaction for longer than
+# a minute (zea.db.LONGEST_IDLE); whoever does is somebody else, and the operator has to know.
+ATTEMPTS = 40
+BETWEEN_ATTEMPTS = 0.5  # seconds in which those who queued up get on with their work
+TURN_POLL = 0.1  # seconds
+WHO_IS_IN_THE_WAY = text("""
+    SELECT format('%s of %s since %s', pid, coalesce(nullif(application_name, ''), 'unknown'), xact_start)
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+    ORDER BY xact_start LIMIT 1""")
 
 
-def upgrade() -> None:
-    """Migrate the database of this process's settings to the newest revision, in one transaction.
+def upgrade() -> frozenset[str]:
+    """Migrate the database of this process's settings, each migration in its transaction; the revisions it is at then.
 
-    Upgrades at the same moment wait for each other, and all but the first find nothing to do.
+    Upgrades at the same moment wait for each other, and all but the first find nothing to do. What was interrupted
+    goes on where it was when it is run again. A schema of a newer release stays as it is.
 
     Raises:
-        Unreachable: the database does not answer.
+        Unreachable: the database does not answer, or somebody holds for too long what is to be changed.
     """
+    try:
+        with connected_alone() as connection:
+            with connection.begin():
+                ahead = is_ahead(connection)
+            if not ahead:
+                _upgrade(connection)
+            return applied(connection)
+    except OperationalError as error:
+        raise Unreachable(f"The database cannot be migrated: {db.first_line(error)}") from None
+
+
+def _upgrade(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
 
     alembic = Config()
     alembic.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+    alembic.attributes["connection"] = connection
+    for _ in range(ATTEMPTS):
+        try:
+            return command.upgrade(alembic, "head")
+        except OperationalError as error:
+            if not isinstance(error.orig, (LockNotAvailable, DeadlockDetected)):
+                raise
+            log.warning("a migration is tried again: %s", db.first_line(error))
+        time.sleep(BETWEEN_ATTEMPTS)
+    raise Unreachable(
+        "The database cannot be migrated: a table is in use all the time. The oldest transaction is "
+        f"{_oldest_transaction(connection)}: end it, and upgrade again."
+    )
+
+
+@contextmanager
+def connected_alone() -> Iterator[Connection]:
+    """A connection of whoever migrates, in no transaction; all others who want one wait until it is closed."""
     engine = create_engine(config.database_url(), poolclass=pool.NullPool, connect_args=db.CONNECT_ARGUMENTS)
-    try:
-        with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-            alembic.attributes["connection"] = connection
-            command.upgrade(alembic, "head")
-    except OperationalError as error:
-        raise Unreachable(f"The database cannot be migrated: {str(error.orig).strip().splitlines()[0]}") from None
+    with engine.connect() as connection:
+        while not _is_its_turn(connection):
+            time.sleep(TURN_POLL)
+        yield connection
+
+
+def _is_its_turn(connection: Connection) -> bool:
+    """Whether it got the lock, which ends with the connection.
+
+    It asks instead of waiting: an index that is made concurrently waits for every statement that began before it, and
+    so for one that waits for the lock, and both would wait for ever.
+    """
+    with connection.begin():
+        return bool(connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": UPGRADE_LOCK}))
+
+
+def _oldest_transaction(connection: Connection) -> str:
+    with connection.begin():
+        return str(connection.scalar(WHO_IS_IN_THE_WAY))
 
 
 @lru_cache
@@ -42,6 +104,27 @@ def newest() -> frozenset[str]:
     from alembic.script import ScriptDirectory
 
     return frozenset(ScriptDirectory(str(migrations())).get_heads())
+
+
+@lru_cache
+def known() -> frozenset[str]:
+    """All revisions that this release's migrations lead through."""
+    from alembic.script import ScriptDirectory
+
+    return frozenset(script.revision for script in ScriptDirectory(str(migrations())).walk_revisions())
+
+
+def is_ahead(connection: Connection) -> bool:
+    """Whether a newer release has migrated the database: it is rolled out, or was rolled back.
+
+    This release works on that schema, because a release's migrations keep working what runs when they are run.
+    """
+    return not applied(connection) <= known()
+
+
+def is_behind(connection: Connection) -> bool:
+    """Whether the database lacks migrations of this release."""
+    return applied(connection) != newest() and not is_ahead(connection)
 
 
 def applied(connection: Connection) -> frozenset[str]:

@@ -84,10 +84,10 @@ async def _within_patience(name: str, check: Callable[[], str | None]) -> str | 
 def _database_problem() -> str | None:
     try:
         with beside_the_pool() as db:
-            applied = schema.applied(db.connection())
+            behind = schema.is_behind(db.connection())
     except SQLAlchemyError:
         return "the database cannot be reached"
-    return None if applied == schema.newest() else "the database is not migrated: run `zea db upgrade`"
+    return "the database is not migrated: run `zea db upgrade`" if behind else None
 
 
 def _broker_problem() -> str | None:
