@@ -36,6 +36,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         yield running
 
 
+@pytest.fixture
+def unpooled(servers: EmbeddedServers) -> None:
+    """For what is true of connections to PostgreSQL itself; of those to a pooler, see test_through_a_pooler.py."""
+    if isinstance(servers, OtherServers) and servers.pgbouncer:
+        pytest.skip("it is about PostgreSQL's own connections")
+
+
 def _use(environment: pytest.MonkeyPatch, **values: str) -> None:
     for name, value in values.items():
         environment.setenv(name, value)
