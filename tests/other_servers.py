@@ -17,7 +17,7 @@ from zea.stack.server import Server
 from zea.stack.servers import EmbeddedServers
 from zea.stack.valkey import ValkeyServer
 
-# What docs/servers.md tells people to set, but for the pool: so small that connections are really shared.
+# What docs/servers.md tells people to set. Connections are shared however many there may be: the last one used is the next.
 POOLER_CONFIGURATION = """\
 [databases]
 * = host={host} port={port}
@@ -29,10 +29,14 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {users}
 pool_mode = transaction
-default_pool_size = 8
+default_pool_size = 30
 max_client_conn = 500
-server_login_retry = 1
 query_wait_timeout = 10
+server_login_retry = 1
+tcp_keepidle = 10
+tcp_keepintvl = 5
+tcp_keepcnt = 3
+tcp_user_timeout = 10000
 """
 
 
