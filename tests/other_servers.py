@@ -17,7 +17,7 @@ from zea.stack.server import Server
 from zea.stack.servers import EmbeddedServers
 from zea.stack.valkey import ValkeyServer
 
-# What docs/servers.md tells people to set. Connections are shared however many there may be: the last one used is the next.
+# What docs/servers.md tells people to set. Connections are shared however many may be made: the one used last is next.
 POOLER_CONFIGURATION = """\
 [databases]
 * = host={host} port={port}

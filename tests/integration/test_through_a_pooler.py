@@ -15,6 +15,7 @@ from tests.other_servers import OtherServers
 from tests.waiting import wait_until
 from zea import db
 from zea.api.silence import Newcomers, attend
+from zea.cli.checkup import Checkup
 from zea.stack.servers import EmbeddedServers
 
 
@@ -73,6 +74,11 @@ def test_transactions_that_are_open_together_have_processes_of_their_own_and_oth
         asked = text("SELECT pg_backend_pid()")
         assert one.execute(asked).scalar_one() != other.execute(asked).scalar_one()
     assert len(processes) == 1
+
+
+def test_the_doctor_says_that_there_is_a_pooler(database: str) -> None:
+    said = next(each.said for each in Checkup()._database())
+    assert said.endswith(", through a pooler")
 
 
 @pytest.fixture
