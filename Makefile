@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
-.PHONY: install install-dev run test check mutants openapi bench bench-reports bench-scale lock clean
+.PHONY: install install-dev run test test-matrix check mutants openapi bench bench-reports bench-scale lock clean
 
 install: $(VENV)/.installed
 
@@ -26,6 +26,11 @@ test: install-dev
 	$(BIN)/pytest $(TOGETHER) tests/unit tests/integration $(ALONE:%=--ignore=%)
 	$(BIN)/pytest $(TOGETHER) tests/e2e $(ALONE:%=--ignore=%)
 	$(BIN)/pytest $(ALONE)
+
+# The integration tests against other servers: Debian's, PostgreSQL 16 and 17, through PgBouncer. Ten minutes for each; what
+# cannot be had here is skipped and named. One row alone: make test-matrix ONLY=pgbouncer
+test-matrix: install-dev
+	$(BIN)/python -m tests.matrix --only "$(ONLY)"
 
 # Compose is given secrets of no use: it only reads what it would do.
 check: install-dev
@@ -65,7 +70,7 @@ lock: install-dev
 	$(COMPILE) $(ALIKE) --group image --output-file requirements-image.txt
 
 clean:
-	rm -rf $(VENV) .zea .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .zea .matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

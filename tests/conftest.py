@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy.orm import Session
 
+from tests.other_servers import OtherServers, Programs
 from tests.waiting import wait_until
 from zea import config, db
 from zea.stack import schema
@@ -17,10 +18,29 @@ TEMPLATE = "zea_template"
 numbers = count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Other servers for the tests that bring none of their own: `make test-matrix` says which."""
+    for name, what in (
+        ("postgresql", "the directory of another PostgreSQL's programs"),
+        ("broker", "another broker's program"),
+        ("pgbouncer", "a pooler's program, through which the database is reached"),
+    ):
+        parser.addoption(f"--other-{name}", type=Path, metavar="PATH", help=what)
+
+
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
+def servers(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[EmbeddedServers]:
+    directory = tmp_path_factory.mktemp("servers")
+    other = Programs(*(pytestconfig.getoption(f"--other-{name}") for name in Programs._fields))
+    with OtherServers(directory, other) if any(other) else EmbeddedServers(directory) as running:
         yield running
+
+
+@pytest.fixture
+def unpooled(servers: EmbeddedServers) -> None:
+    """For what is true of connections to PostgreSQL itself; of those to a pooler, see test_through_a_pooler.py."""
+    if isinstance(servers, OtherServers) and servers.pgbouncer:
+        pytest.skip("it is about PostgreSQL's own connections")
 
 
 def _use(environment: pytest.MonkeyPatch, **values: str) -> None:
@@ -43,7 +63,9 @@ def template(servers: EmbeddedServers) -> str:
 def migrated_template(servers: EmbeddedServers) -> str:
     """The name of a database with the schema that the migrations make."""
     with pytest.MonkeyPatch.context() as environment:
-        _use(environment, DATABASE_URL=servers.create_database(TEMPLATE), REDIS_URL=servers.redis_url)
+        servers.create_database(TEMPLATE)
+        # Not through a pooler: a database that it keeps a connection to cannot be copied.
+        _use(environment, DATABASE_URL=servers.postgres.url_of(TEMPLATE), REDIS_URL=servers.redis_url)
         schema.upgrade()
     _forget()
     return TEMPLATE
@@ -55,7 +77,7 @@ def database(servers: EmbeddedServers, template: str, monkeypatch: pytest.Monkey
     name = f"test_{next(numbers)}"
     with psycopg.connect(servers.database_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    url = servers.database_url.rsplit("/", 1)[0] + f"/{name}"
+    url = servers.url_of(name)
     _use(monkeypatch, DATABASE_URL=url, REDIS_URL=servers.redis_url, ZEA_DATA_DIR=str(tmp_path / "zea"))
     yield url
     _forget()

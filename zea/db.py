@@ -92,12 +92,35 @@ def _pool() -> Pool:
     )
     event.listen(made, "connect", _limit_idling)
     event.listen(made, "checkout", _replace_if_ended)
+    event.listen(made, "begin", _limit_idling_of_this_transaction)
     return Pool(made, os.getpid())
 
 
 def _limit_idling(made: psycopg.Connection, *_: object) -> None:
-    made.execute(f"SET idle_in_transaction_session_timeout = '{LONGEST_IDLE}'")
-    made.commit()
+    """For all of its transactions, unless each of them may be another server process's, as through PgBouncer.
+
+    Whoever a pooler sends to such a process finds what was set and prepared there, or does not find its own.
+    """
+    limit = f"set_config('idle_in_transaction_session_timeout', '{LONGEST_IDLE}', false)"
+    row = made.execute(f"SELECT pg_backend_pid(), {limit}").fetchone()
+    assert row is not None
+    if row[0] == made.info.backend_pid:
+        made.commit()
+    else:
+        made.rollback()
+        made.prepare_threshold = None
+
+
+def is_pooled_elsewhere(made: psycopg.Connection) -> bool:
+    """Whether a pooler between zea and PostgreSQL answers for it: it tells of processes that the server has not."""
+    return made.prepare_threshold is None
+
+
+def _limit_idling_of_this_transaction(begun: Connection) -> None:
+    made: psycopg.Connection | None = begun.connection.driver_connection
+    assert made is not None
+    if is_pooled_elsewhere(made) and not made.autocommit:
+        begun.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_IDLE}'")
 
 
 def _replace_if_ended(pooled: psycopg.Connection, *_: object) -> None:

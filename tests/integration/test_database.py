@@ -15,8 +15,9 @@ from zea import db
 
 
 def backend() -> int:
+    """The number that the server, or a pooler in front of it, has given to the connection that is used now."""
     with db.transaction() as handle:
-        return int(handle.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        return db.driver_connection(handle).info.backend_pid
 
 
 def in_a_fork(call: Callable[[], int]) -> int:
@@ -77,18 +78,20 @@ def end_all_connections(database: str) -> None:
 
 
 def backends(count: int) -> list[int]:
-    """The server's processes behind so many connections that are in use at the same time."""
+    """The same of so many connections that are in use at the same time."""
     with ExitStack() as open_handles:
         handles = [open_handles.enter_context(db.transaction()) for _ in range(count)]
-        return [int(handle.execute(text("SELECT pg_backend_pid()")).scalar_one()) for handle in handles]
+        return [db.driver_connection(handle).info.backend_pid for handle in handles]
 
 
+@pytest.mark.usefixtures("unpooled")
 def test_connections_that_the_server_has_ended_are_replaced_before_they_are_used(database: str) -> None:
     before = backends(3)
     end_all_connections(database)
     assert set(backends(3)).isdisjoint(before)
 
 
+@pytest.mark.usefixtures("unpooled")
 def test_a_connection_is_replaced_as_soon_as_the_server_has_said_that_it_ends(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +106,7 @@ def test_a_connection_is_replaced_as_soon_as_the_server_has_said_that_it_ends(
     assert backend() != before
 
 
+@pytest.mark.usefixtures("unpooled")
 def test_what_the_server_says_unasked_does_not_end_a_connection(database: str) -> None:
     ours = backend()
     with db.transaction() as handle:
@@ -130,6 +134,21 @@ def test_whoever_stands_still_in_a_transaction_loses_the_connection(
     with pytest.raises(DBAPIError, match="idle-in-transaction"):
         freeze()
     db.close_connections()
+
+
+def test_behind_a_pooler_each_transaction_says_how_long_it_may_stand_still(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limit() -> str:
+        with db.transaction() as handle:
+            return str(handle.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one())
+
+    assert limit() == "1min"
+    with monkeypatch.context() as pooled:
+        pooled.setattr(db, "is_pooled_elsewhere", lambda _: True)
+        pooled.setattr(db, "LONGEST_IDLE", "7s")
+        assert limit() == "7s"
+    assert limit() == "1min"
 
 
 def test_a_server_that_answers_nothing_is_given_up_after_ten_seconds(database: str) -> None:

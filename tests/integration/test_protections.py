@@ -155,6 +155,11 @@ def deadlock(db: Session) -> None:
     db.execute(text("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40P01'; END $$"))
 
 
+def be_busy(db: Session) -> None:
+    for _ in range(10):
+        db.execute(text("SELECT pg_sleep(0.2)"))
+
+
 def begin() -> UUID:
     return client.start(parcel, Parcel(), actor="test").execution_id
 
@@ -232,12 +237,24 @@ class TestClaim:
             self.hold(stand_still, execution)
 
     def test_is_taken_from_whoever_is_busy_for_too_long(self) -> None:
-        def be_busy(db: Session) -> None:
-            for _ in range(10):
-                db.execute(text("SELECT pg_sleep(0.2)"))
-
         with pytest.raises(DBAPIError, match=r"transaction timeout|closed"):
             self.hold(be_busy)
+
+    @pytest.mark.usefixtures("before_17")
+    def test_is_taken_from_whoever_is_busy_where_the_server_does_not_look(self) -> None:
+        with pytest.raises(DBAPIError, match="transaction timeout"):
+            self.hold(be_busy)
+
+    @pytest.mark.usefixtures("before_17")
+    def test_a_step_that_was_busy_for_too_long_is_tried_again_where_the_server_does_not_look(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Registry, "limit", lambda *_: SECOND / 2)
+        deeds["weigh"] = be_busy
+        execution = begin()
+        deliver(execution, BLOCK)
+        retried = client.events(execution)[-1]
+        assert (retried.type, retried.step, retried.data["kind"]) == ("step.retried", "weigh", "timeout")
 
     def hold(self, work: Deed, execution_id: UUID | None = None) -> None:
         """Work for as long as it likes, under a claim of half a second."""

@@ -18,7 +18,7 @@ LONGER = f"SELECT pg_sleep({SILENCE + 0.3})::text"
 
 
 @pytest.fixture
-def attended(database: str) -> Iterator[None]:
+def attended(unpooled: None, database: str) -> Iterator[None]:
     attend(db.engine())
     yield
     Newcomers.silent = None

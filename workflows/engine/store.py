@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cached_property
+from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from psycopg.errors import LockNotAvailable
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
+from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session
 
 from workflows.engine.definition import Workflow
@@ -26,7 +28,7 @@ from workflows.engine.models import ExecutionStatus
 from workflows.engine.planner import DONE, open_units, status_of
 from workflows.engine.state import Cancellation, Pending, Problem, State, StepState, Tries, output_of, subject_of
 from workflows.engine.values import Json
-from zea.db import SAVEPOINT, driver_connection
+from zea.db import SAVEPOINT, connection, driver_connection
 from zea.errors import Busy, NotFound
 
 COLUMNS = """id, workflow, version, status, subject, start_key, started_by, inputs, state, output, error, current_step,
@@ -43,6 +45,8 @@ LIMITS = """
 TRANSACTION_LIMIT = ", set_config('transaction_timeout', %(whole_limit)s, true)"
 TRANSACTION_LIMIT_SINCE = 170000  # the server's version that knows it
 GRACE = timedelta(seconds=1)
+# For servers before that. The server says it, so that it is an error of the transaction like all others.
+OVERDUE = "DO $$ BEGIN RAISE EXCEPTION 'ending step due to transaction timeout' USING ERRCODE = '25P04'; END $$"
 
 
 def _claim_statement(*, with_row: bool, whole_transaction: bool) -> str:
@@ -261,7 +265,20 @@ def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, 
     row = claiming.fetchone()
     if row is None or not row["claimed"]:
         return None
+    if not limits_whole:
+        _limit_whole(connection(db), limit)
     return Claim(row["now"], stored(row) if row.get("id") else None)
+
+
+def _limit_whole(claimed: Connection, limit: timedelta) -> None:
+    """End a step that sends one short statement after another; the server ends what stands still or takes long."""
+    ends_at = monotonic() + limit.total_seconds()
+
+    def look(claimed: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if monotonic() > ends_at and statement != OVERDUE:
+            claimed.exec_driver_sql(OVERDUE)
+
+    event.listen(claimed, "before_cursor_execute", look)
 
 
 def read(db: Session, execution_id: UUID) -> Stored | None:

@@ -6,6 +6,7 @@ the server is asked whether it answers anybody before a wait is ended.
 
 import socket
 import struct
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,6 +15,8 @@ from psycopg.abc import RV, PQGen
 from psycopg.rows import TupleRow
 from psycopg.waiting import Ready
 from sqlalchemy import Engine, event
+
+from zea.db import is_pooled_elsewhere
 
 # Seconds. A caller is told within two, and may have waited for a thread before.
 SILENCE = 0.7
@@ -29,6 +32,8 @@ class SilentServer(psycopg.OperationalError):
 class AttendedConnection(psycopg.Connection[TupleRow]):
     """Ends itself when its server answers nobody. What was under way is rolled back, unless it was a commit."""
 
+    patience = SILENCE
+
     def wait(self, gen: PQGen[RV], *arguments: Any, **options: Any) -> RV:
         return super().wait(self._attended(gen), *arguments, **options)
 
@@ -39,7 +44,7 @@ class AttendedConnection(psycopg.Connection[TupleRow]):
             while True:
                 # The driver comes by every tenth of a second.
                 ready = yield wanted
-                if ready == Ready.NONE and monotonic() - silent_since > SILENCE:
+                if ready == Ready.NONE and monotonic() - silent_since > self.patience:
                     self._require_an_answer()
                     silent_since = monotonic()
                 wanted = answer.send(ready)
@@ -48,11 +53,28 @@ class AttendedConnection(psycopg.Connection[TupleRow]):
             return result
 
     def _require_an_answer(self) -> None:
-        server = Server(self.info.host, self.info.port)
+        server = self._server()
         if not server.answers():
-            self.close()
             Newcomers.silent = server
-            raise SilentServer("the server does not answer")
+            self._give_up()
+
+    def _server(self) -> "Server | Pooler":
+        if is_pooled_elsewhere(self):
+            return Pooler(self.info.dsn, self.info.password)
+        return Server(self.info.host, self.info.port)
+
+    def _give_up(self) -> None:
+        self.close()
+        raise SilentServer("the server does not answer")
+
+
+class HastyConnection(AttendedConnection):
+    """Ends itself when an answer takes long, whatever the reason."""
+
+    patience = ANSWER_WITHIN
+
+    def _require_an_answer(self) -> None:
+        self._give_up()
 
 
 class Server(NamedTuple):
@@ -79,10 +101,27 @@ class Server(NamedTuple):
         return connection
 
 
+@dataclass(frozen=True)
+class Pooler:
+    """PgBouncer in front of PostgreSQL, which lets newcomers in whatever is behind it: it is asked for an answer."""
+
+    address: str
+    password: str = field(repr=False)
+
+    def answers(self) -> bool:
+        """Whether somebody who asks PostgreSQL something is answered."""
+        try:
+            with HastyConnection.connect(self.address, password=self.password) as connection:
+                connection.execute("SELECT 1")
+                return True
+        except psycopg.OperationalError:
+            return False
+
+
 class Newcomers:
     """New connections, for each of which a silent server would have a thread wait two seconds."""
 
-    silent: ClassVar[Server | None] = None
+    silent: ClassVar[Server | Pooler | None] = None
 
     @classmethod
     def connect(cls, _dialect: object, _record: object, arguments: Any, parameters: Any) -> AttendedConnection:

@@ -20,7 +20,7 @@ from workflows.catalog import registry
 from workflows.engine.pulse import Pulse, late_after
 from zea import clock, config
 from zea.cli.executions import client
-from zea.db import first_line, reading, transaction
+from zea.db import driver_connection, first_line, is_pooled_elsewhere, reading, transaction
 from zea.errors import Unreachable, ZeaError
 from zea.stack import processes, schema
 
@@ -112,17 +112,18 @@ class Checkup:
         with reading() as db:
             version: int = db.scalar(text("SELECT current_setting('server_version_num')::int")) or 0
             installed = set(db.scalars(text("SELECT extname FROM pg_extension")))
-        yield self._of_version(version // 10000)
+            is_pooled = is_pooled_elsewhere(driver_connection(db))
+        yield self._of_version(version // 10000, ", through a pooler" if is_pooled else "")
         if missing := EXTENSIONS - installed:
             yield fail("database", f"without {', '.join(sorted(missing))}", "Run `zea db upgrade` as its owner.")
         yield from self._migrations()
         yield from self._definitions()
         yield from self._clock()
 
-    def _of_version(self, major: int) -> Finding:
+    def _of_version(self, major: int, way: str) -> Finding:
         if major < OLDEST_POSTGRESQL:
             return fail("database", f"PostgreSQL {major}", f"Use PostgreSQL {OLDEST_POSTGRESQL} or newer.")
-        return ok("database", f"PostgreSQL {major}")
+        return ok("database", f"PostgreSQL {major}{way}")
 
     def _migrations(self) -> Findings:
         newest = schema.newest()

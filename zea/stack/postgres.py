@@ -52,6 +52,8 @@ def binary(name: str) -> Path:
 class PostgresServer(Server):
     """PostgreSQL on 127.0.0.1 with a database ``zea`` owned by the role ``zea``, passwords by SCRAM."""
 
+    locale: Sequence[str] = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+
     def __init__(self, directory: Path, remembered: Remembered, log: Path) -> None:
         super().__init__(directory, log)
         self._remembered = remembered
@@ -65,7 +67,11 @@ class PostgresServer(Server):
 
     @cached_property
     def privileges(self) -> Privileges:
-        return privileges(binary("postgres"), self.directory.parent)
+        return privileges(self.binary("postgres"), self.directory.parent)
+
+    def binary(self, name: str) -> Path:
+        """One of PostgreSQL's programs."""
+        return binary(name)
 
     @property
     def url(self) -> str:
@@ -93,7 +99,7 @@ class PostgresServer(Server):
         self.prepare()
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         return self.privileges.command(
-            [str(binary("postgres")), "-D", str(self.directory), "-p", str(self.port), *settings],
+            [str(self.binary("postgres")), "-D", str(self.directory), "-p", str(self.port), *settings],
             signal_at_parents_death=Signals.SIGINT,
         )
 
@@ -141,9 +147,9 @@ class PostgresServer(Server):
         try:
             self._run(
                 [
-                    *(str(binary("initdb")), "-D", str(directory), "-U", SUPERUSER),
+                    *(str(self.binary("initdb")), "-D", str(directory), "-U", SUPERUSER),
                     *("-A", "scram-sha-256", "--pwfile", str(password_file)),
-                    *("-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
+                    *("-E", "UTF8", *self.locale),
                 ]
             )
         finally:
@@ -153,7 +159,7 @@ class PostgresServer(Server):
         """In single-user mode, before anybody can connect. The role is no superuser: triggers bind it too."""
         # The password is URL-safe base64: it needs no quoting.
         self._run(
-            [str(binary("postgres")), "--single", "-D", str(directory), "postgres"],
+            [str(self.binary("postgres")), "--single", "-D", str(directory), "postgres"],
             f"CREATE ROLE {OWNER} LOGIN CREATEDB PASSWORD '{self._password}';\n"
             f"CREATE DATABASE {DATABASE} OWNER {OWNER};\n",
         )

@@ -38,9 +38,14 @@ class EmbeddedServers:
     def redis_url(self) -> str:
         return self.valkey.url
 
+    def url_of(self, database: str) -> str:
+        """The address of one of PostgreSQL's databases, for those who use it."""
+        return self.postgres.url_of(database)
+
     def create_database(self, name: str, template: str | None = None) -> str:
         """Make a database, empty or as a copy of ``template``, and return its URL."""
-        return self.postgres.create_database(name, template)
+        self.postgres.create_database(name, template)
+        return self.url_of(name)
 
     def start(self) -> None:
         try:

