@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import documented
+from workflows import booking_request
 from zea.cli.app import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -140,3 +142,13 @@ def test_what_is_wrong_is_seen() -> None:
 )
 def test_an_anchor_is_made_of_its_heading(heading: str, name: str) -> None:
     assert anchor(heading) == name
+
+
+@pytest.mark.parametrize("page", [README, EN_ESPANOL], ids=lambda page: page.name)
+def test_the_workflow_that_the_readmes_show_is_the_one_that_runs(page: Path) -> None:
+    source, *_ = (block for block in documented.blocks(page) if block.runner == "tests/unit/test_docs.py")
+    shown = dict(vars(booking_request))
+    exec(compile(source.text, source.place, "exec", dont_inherit=True), shown)
+    assert shown["booking_request"] is not booking_request.booking_request
+    assert shown["booking_request"].fingerprint == booking_request.booking_request.fingerprint
+    assert shown["booking_request"].subject == booking_request.booking_request.subject
