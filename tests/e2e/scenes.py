@@ -1,6 +1,6 @@
 """What has to be so in a running system before a page's commands make sense.
 
-A scene answers the execution that it is about. For it stands any id in the page's next commands that was not shown before.
+A scene answers the execution that it is about: any id in the page's next commands that was not shown before stands for it.
 """
 
 import subprocess
@@ -42,7 +42,7 @@ def two_bookings_failed(system: Machine) -> str:
     """After they were confirmed. In a process of its own, because this one has other settings than the system."""
     execute(system, "ALTER TABLE notifications RENAME TO notifications_away")
     told = {**system.environment, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-m", __name__], cwd=ROOT, env=told, check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", __name__], cwd=ROOT, env=told, check=True, timeout=120)
     return ""
 
 
@@ -71,7 +71,7 @@ def fail_two_bookings() -> None:
     for request in athlete.requests:
         asked = BookingRequest(athlete_id, UUID(request["coach_id"]), datetime.fromisoformat(request["slot_datetime"]))
         started.append(client.start(booking_request, asked, actor=f"user:{athlete_id}").execution_id)
-    wait_until(lambda: {client.get_execution_status(each).status for each in started} == {"failed"}, 50)
+    wait_until(lambda: {client.get_execution_status(each).status for each in started} == {"failed"}, 100)
 
 
 if __name__ == "__main__":

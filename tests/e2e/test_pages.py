@@ -22,8 +22,11 @@ from tests.e2e.scenes import SCENES, execute
 from tests.terminal import Terminal
 from tests.waiting import wait_until
 
+# Some twenty programs for a page, one after the other: on a busy machine that takes its time.
+pytestmark = pytest.mark.timeout(600)
+
 FOLLOWED = [page for page in PAGES if page != EN_ESPANOL and any(block.runner == TYPED for block in blocks(page))]
-PATIENCE = 60.0
+PATIENCE = 120.0
 SECRETS = {"ZEA_METRICS_TOKEN": "whoever-knows-this-may-read", "ZEA_FLOWER_BASIC_AUTH": "operator:knows-this"}
 
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
