@@ -1,6 +1,6 @@
 """What has to be so in a running system before a page's commands make sense.
 
-A scene answers the execution that it is about: any id in the page's next commands that was not shown before stands for it.
+A scene answers the execution that it is about; any id in the page's next commands that was not shown before means it.
 """
 
 import subprocess

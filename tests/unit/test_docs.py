@@ -3,9 +3,12 @@
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from tests import documented
 from workflows import booking_request
@@ -152,3 +155,23 @@ def test_the_workflow_that_the_readmes_show_is_the_one_that_runs(page: Path) -> 
     assert shown["booking_request"] is not booking_request.booking_request
     assert shown["booking_request"].fingerprint == booking_request.booking_request.fingerprint
     assert shown["booking_request"].subject == booking_request.booking_request.subject
+
+
+def options(name: str, command: Any) -> Iterator[tuple[str, set[str]]]:
+    """Each command's own, by the words that it is called with."""
+    known = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    if command.callback and not getattr(command, "no_args_is_help", False):
+        yield name, known - {"--help", "--install-completion", "--show-completion"}
+    for word, below in getattr(command, "commands", {}).items():
+        yield from options(f"{name} {word}", below)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_readme_names_every_option(name: str) -> None:
+    rows = [row.strip("`") for row in FIRST_COLUMN.findall(README.read_text()) if row.startswith("`zea ")]
+    group = typer.main.get_group(import_module(COMMANDS[name].module).app)
+    for words, known in options(name, group if COMMANDS[name].group else group.commands[name]):
+        told = [row for row in rows if f"{row} ".startswith(f"zea {words} ")]
+        if words == "archive":
+            told = [row for row in told if not row.startswith("zea archive show")]
+        assert {option for row in told for option in re.findall(r"--[\w-]+", row)} == known, words
