@@ -1698,7 +1698,7 @@ ARCHIVING = (
         "One that was resumed meanwhile is removed while it runs.",
         ARCHIVE,
         "WHERE id = ANY (%(ids)s) AND {MAY_GO} FOR UPDATE SKIP LOCKED",
-        "WHERE id = ANY (%(ids)s) AND (%(failed_too)s OR %(before)s IS NOT NULL) FOR UPDATE SKIP LOCKED",
+        "WHERE id = ANY (%(ids)s) FOR UPDATE SKIP LOCKED",
         (ARCHIVED + "TestNothingIsLost::test_what_is_resumed_meanwhile_stays",),
     ),
     Mutant(
