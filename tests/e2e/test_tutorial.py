@@ -3,13 +3,11 @@
 Nothing of it is repeated here. A block that is not run says why, in a comment above it.
 """
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
@@ -18,9 +16,10 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
+from tests.documented import Command, commands
 from tests.e2e.conftest import CELERY_IS_READY
 from tests.e2e.nodes import ProcessContainer, StartNode
-from tests.waiting import wait_until
+from tests.terminal import Terminal
 from zea.errors import DefinitionError
 from zea.stack import processes
 
@@ -38,7 +37,6 @@ REFUSED, NOT_RUN = "each definition is refused in these words", "not run: "
 ACTIVATES, STARTS_THE_SYSTEM = ". .venv/bin/activate", "zea up"
 LOOKS = ("zea status", "zea events", "zea active")
 PATIENCE = 20.0
-END_OF_COMMAND = "end of command"
 
 # What differs from one run, or one machine, to the next → what stands for it.
 VARIES = (
@@ -67,20 +65,8 @@ class Block(NamedTuple):
     text: str
 
 
-class Command(NamedTuple):
-    """What is typed, and what it is said to print."""
-
-    typed: str
-    shown: str
-
-
 def blocks() -> list[Block]:
     return [Block(**found.groupdict()) for found in BLOCK.finditer(TUTORIAL.read_text())]
-
-
-def commands(console: str) -> list[Command]:
-    typed = [each.partition("\n") for each in re.split(r"^\$ ", console, flags=re.MULTILINE)[1:]]
-    return [Command(command, shown) for command, _, shown in typed]
 
 
 def comparable(output: str) -> list[str]:
@@ -142,57 +128,16 @@ def patched(before: str, diff: str) -> str:
     return before.replace(old, new)
 
 
-class Terminal:
-    """A shell that stays the same from one command to the next, as the reader's does."""
-
-    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
-        self._log = directory / "terminal.log"
-        self._typed_at = 0
-        with self._log.open("wb") as log:
-            self._shell = subprocess.Popen(
-                ["bash"],
-                cwd=directory,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-
-    def run(self, command: Command) -> None:
-        """Type a command and compare what it prints, again and again if it only looks: work goes on meanwhile."""
-        looks, is_job = command.typed.startswith(LOOKS), command.typed.endswith("&")
-        deadline = monotonic() + (PATIENCE if looks or is_job else 0.0)
-        seen = self.type(command.typed)
-        while not agrees(command.shown, seen):
-            assert monotonic() < deadline, (
-                f"$ {command.typed}\n--- is said to print\n{command.shown}\n--- and prints\n{seen}"
-            )
-            seen = self.type(command.typed) if looks else self._printed()
-
-    def type(self, text: str) -> str:
-        """Type a line; answers what is printed until the shell is back."""
-        assert self._shell.stdin
-        self._typed_at = self._log.stat().st_size
-        self._shell.stdin.write(f"{text}\necho '{END_OF_COMMAND}'\n")
-        self._shell.stdin.flush()
-        wait_until(lambda: END_OF_COMMAND in self._log_since_typed(), PATIENCE, f"$ {text}")
-        return self._printed()
-
-    def close(self) -> None:
-        """End the shell and whatever it left running."""
-        os.killpg(self._shell.pid, signal.SIGKILL)
-        with self._shell:  # closes what it was typed into
-            pass
-
-    def _printed(self) -> str:
-        return self._log_since_typed().replace(f"{END_OF_COMMAND}\n", "")
-
-    def _log_since_typed(self) -> str:
-        with self._log.open("rb") as log:
-            log.seek(self._typed_at)
-            return log.read().decode()
+def follow(terminal: Terminal, command: Command) -> None:
+    """Type a command and compare what it prints, again and again if it only looks: work goes on meanwhile."""
+    looks, is_job = command.typed.startswith(LOOKS), command.typed.endswith("&")
+    deadline = monotonic() + (PATIENCE if looks or is_job else 0.0)
+    seen = terminal.type(command.typed, PATIENCE).output
+    while not agrees(command.shown, seen):
+        assert monotonic() < deadline, (
+            f"$ {command.typed}\n--- is said to print\n{command.shown}\n--- and prints\n{seen}"
+        )
+        seen = (terminal.type(command.typed, PATIENCE) if looks else terminal.printed()).output
 
 
 @pytest.fixture
@@ -250,7 +195,7 @@ def test_the_tutorial_does_what_it_says(
                 if command.typed == STARTS_THE_SYSTEM:
                     start_system()
                 elif command.typed != ACTIVATES:
-                    terminal.run(command)
+                    follow(terminal, command)
         elif block.path:
             write(checkout, block)
     assert_the_code_is_in_order(checkout)

@@ -55,8 +55,11 @@ ANSWERS = "tests/integration/test_booking_answers.py::"
 REPORT_TESTS = "tests/integration/test_reports.py::"
 REPORT_MAIL = "tests/integration/test_report_mail.py::"
 COUNTED = "tests/integration/test_counts.py::"
+ARCHIVED = "tests/integration/test_archive.py::"
 STORE = "workflows/engine/store.py"
 COUNTS = "workflows/engine/counts.py"
+ARCHIVE = "workflows/engine/archive.py"
+ARCHIVE_FILE = "zea/cli/archive_file.py"
 BACKLOG = "workflows/engine/backlog.py"
 SWEEP = "workflows/engine/sweep.py"
 
@@ -1642,6 +1645,163 @@ WATCHING = (
     ),
 )
 
+ARCHIVING = (
+    Mutant(
+        "removed_before_it_is_kept",
+        "The lines of a batch are on disk before its rows are removed.",
+        "A full disk, or a kill in between, loses history for ever.",
+        ARCHIVE,
+        """            keep([row["line"] for row in cursor.execute(TELL, {"ids": ids, "format": FORMAT})])
+            forget(db, ids)
+            for statement in REMOVE:
+                cursor.execute(statement, {"ids": ids})
+""",
+        """            lines = [row["line"] for row in cursor.execute(TELL, {"ids": ids, "format": FORMAT})]
+            forget(db, ids)
+            for statement in REMOVE:
+                cursor.execute(statement, {"ids": ids})
+    if ids:
+        keep(lines)
+""",
+        (ARCHIVED + "TestNothingIsLost::test_what_cannot_be_kept_is_not_removed",),
+    ),
+    Mutant(
+        "batch_is_not_on_disk",
+        "A batch is forced to disk before it is said to be kept.",
+        "After a power cut rows are gone whose lines were only in memory.",
+        ARCHIVE_FILE,
+        "            os.fsync(file.fileno())\n",
+        "",
+        (ARCHIVED + "test_a_batch_that_does_not_fit_leaves_the_file_as_it_was",),
+    ),
+    Mutant(
+        "half_a_batch_stays",
+        "A batch that does not fit is taken out of the file again.",
+        "What is written after it cannot be read.",
+        ARCHIVE_FILE,
+        "            file.truncate(before)\n",
+        "",
+        (ARCHIVED + "test_a_batch_that_does_not_fit_leaves_the_file_as_it_was",),
+    ),
+    Mutant(
+        "half_a_batch_is_an_error",
+        "A batch that was cut off by a kill ends the reading of a file, as its end does.",
+        "Nothing of such a file is found that stands behind what is looked for, and the command ends with a traceback.",
+        ARCHIVE_FILE,
+        "    except (EOFError, gzip.BadGzipFile, zlib.error):\n",
+        "    except gzip.BadGzipFile:\n",
+        (ARCHIVED + "test_killed_in_the_middle_nothing_is_lost",),
+    ),
+    Mutant(
+        "archived_in_one_piece",
+        "At most two hundred executions at a time are held and removed.",
+        "One transaction holds the rows of years, and all of them have to fit into memory.",
+        ARCHIVE,
+        "ORDER BY completed_at DESC, id DESC LIMIT %(limit)s",
+        "ORDER BY completed_at DESC, id DESC",
+        (ARCHIVED + "TestNothingIsLost::test_it_goes_in_batches_each_in_a_transaction_of_its_own",),
+    ),
+    Mutant(
+        "archived_although_it_can_go_on",
+        "What failed and can be resumed stays, unless it is wanted.",
+        "Somebody mends the cause, and there is nothing left to resume.",
+        ARCHIVE,
+        "%(failed_too)s OR status <> 'failed' OR NOT (error ->> 'resumable')::boolean",
+        "%(failed_too)s OR true",
+        (ARCHIVED + "TestWhatGoes::test_what_failed_and_can_be_resumed_stays_unless_it_is_wanted",),
+    ),
+    Mutant(
+        "archived_as_it_was_found",
+        "Whether an execution may go is asked again once its row is held.",
+        "One that was resumed meanwhile is removed while it runs.",
+        ARCHIVE,
+        "WHERE id = ANY (%(ids)s) AND {MAY_GO} FOR UPDATE SKIP LOCKED",
+        "WHERE id = ANY (%(ids)s) FOR UPDATE SKIP LOCKED",
+        (ARCHIVED + "TestNothingIsLost::test_what_is_resumed_meanwhile_stays",),
+    ),
+    Mutant(
+        "archiving_stops_at_a_held_row",
+        "An execution that somebody is at is left for the next time.",
+        "Archiving ends with an error, or waits, as soon as it meets one.",
+        ARCHIVE,
+        "{MAY_GO} FOR UPDATE SKIP LOCKED",
+        "{MAY_GO} FOR UPDATE NOWAIT",
+        (ARCHIVED + "TestNothingIsLost::test_what_somebody_is_at_is_left_for_the_next_time",),
+    ),
+    Mutant(
+        "rerun_of_nothing",
+        "What a rerun that stays refers to stays with it.",
+        "The rerun is of an execution that is not there; the foreign key refuses it, and archiving ends with an error.",
+        ARCHIVE,
+        "{original for rerun, original in reruns if rerun not in held} & held",
+        "set[UUID]()",
+        (ARCHIVED + "TestWhatGoes::test_what_a_rerun_refers_to_goes_with_it_and_not_before",),
+    ),
+    Mutant(
+        "archived_before_it_is_counted",
+        "What is not counted yet stays.",
+        "Its events are missing in the counters for ever.",
+        ARCHIVE,
+        "SELECT least(clock_timestamp() - %(age)s, (SELECT until FROM workflow_counted)) AS moment",
+        "SELECT clock_timestamp() - %(age)s AS moment",
+        (ARCHIVED + "TestWhatGoes::test_what_is_not_counted_yet_stays",),
+    ),
+    Mutant(
+        "personal_value_outlives",
+        "Personal values are erased with their execution.",
+        "The foreign key refuses to remove their execution; without that too, what people wrote would stay for ever.",
+        ARCHIVE,
+        '    "DELETE FROM workflow_private WHERE execution_id = ANY (%(ids)s)",\n',
+        "",
+        (ARCHIVED + "TestPrivacy::test_personal_values_are_erased_and_not_kept",),
+    ),
+    Mutant(
+        "archive_for_anybody",
+        "Only its owner may read an archive.",
+        "Whoever has an account on the machine reads who did what, and why.",
+        ARCHIVE_FILE,
+        "os.O_WRONLY, 0o600",
+        "os.O_WRONLY, 0o644",
+        (ARCHIVED + "TestPrivacy::test_only_the_owner_may_read_the_file",),
+    ),
+    Mutant(
+        "archiving_outlasts_its_transaction",
+        "That events may be removed is said for one transaction.",
+        "Whoever is given the connection next removes events by mistake.",
+        ARCHIVE,
+        "set_config('zea.archiving', 'on', true)",
+        "set_config('zea.archiving', 'on', false)",
+        (ARCHIVED + "TestEventsStay::test_an_ordinary_delete_is_refused_after_archiving_on_the_same_connection",),
+    ),
+    Mutant(
+        "archiving_changes_events",
+        "Archiving may remove events and nothing else: no change, and no movement of credits.",
+        "A mistake in it rewrites history.",
+        "migrations/versions/2026_12_06_archive.py",
+        "    IF TG_TABLE_NAME = 'workflow_events' AND TG_OP = 'DELETE' AND current_setting",
+        "    IF TG_OP <> 'TRUNCATE' AND current_setting",
+        (ARCHIVED + "TestEventsStay::test_archiving_removes_and_changes_nothing_else",),
+    ),
+    Mutant(
+        "key_for_what_is_archived",
+        "What ended less than a day ago is not archived, because idempotency keys are kept for a day.",
+        "A client that tries again is sent to an execution that is gone.",
+        "zea/cli/archive.py",
+        "    if not SHORTEST <= given <= LONGEST:\n",
+        "    if given > LONGEST:\n",
+        (ARCHIVED + "TestCommand::test_a_wrong_age_is_a_usage_error",),
+    ),
+    Mutant(
+        "answer_outlives_its_request",
+        "What was answered to a request goes with its execution.",
+        "Rows that stand for nothing pile up.",
+        "zea/cli/archive.py",
+        "engine.archive(old, file.append, answers.forget)",
+        "engine.archive(old, file.append)",
+        (ARCHIVED + "TestWhatHasOutlivedItsUse::test_answers_go_with_their_executions",),
+    ),
+)
+
 AREAS: Mapping[str, Sequence[Mutant]] = {
     "The claim": CLAIM,
     "One step, one transaction": TRANSACTION,
@@ -1659,6 +1819,7 @@ AREAS: Mapping[str, Sequence[Mutant]] = {
     "Bookings": BOOKINGS,
     "Payment reports": REPORTS,
     "Those who watch": WATCHING,
+    "The archive": ARCHIVING,
 }
 MUTANTS: Sequence[Mutant] = tuple(mutant for area in AREAS.values() for mutant in area)
 

@@ -3,10 +3,15 @@
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from tests import documented
+from workflows import booking_request
 from zea.cli.app import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -140,3 +145,33 @@ def test_what_is_wrong_is_seen() -> None:
 )
 def test_an_anchor_is_made_of_its_heading(heading: str, name: str) -> None:
     assert anchor(heading) == name
+
+
+@pytest.mark.parametrize("page", [README, EN_ESPANOL], ids=lambda page: page.name)
+def test_the_workflow_that_the_readmes_show_is_the_one_that_runs(page: Path) -> None:
+    source, *_ = (block for block in documented.blocks(page) if block.runner == "tests/unit/test_docs.py")
+    shown = dict(vars(booking_request))
+    exec(compile(source.text, source.place, "exec", dont_inherit=True), shown)
+    assert shown["booking_request"] is not booking_request.booking_request
+    assert shown["booking_request"].fingerprint == booking_request.booking_request.fingerprint
+    assert shown["booking_request"].subject == booking_request.booking_request.subject
+
+
+def options(name: str, command: Any) -> Iterator[tuple[str, set[str]]]:
+    """Each command's own, by the words that it is called with."""
+    known = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    if command.callback and not getattr(command, "no_args_is_help", False):
+        yield name, known - {"--help", "--install-completion", "--show-completion"}
+    for word, below in getattr(command, "commands", {}).items():
+        yield from options(f"{name} {word}", below)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_readme_names_every_option(name: str) -> None:
+    rows = [row.strip("`") for row in FIRST_COLUMN.findall(README.read_text()) if row.startswith("`zea ")]
+    group = typer.main.get_group(import_module(COMMANDS[name].module).app)
+    for words, known in options(name, group if COMMANDS[name].group else group.commands[name]):
+        told = [row for row in rows if f"{row} ".startswith(f"zea {words} ")]
+        if words == "archive":
+            told = [row for row in told if not row.startswith("zea archive show")]
+        assert {option for row in told for option in re.findall(r"--[\w-]+", row)} == known, words

@@ -104,7 +104,8 @@ def _block(block: Atomic, before: list[str], indent: str) -> Iterator[str]:
     yield f'{indent}subgraph {block.name}["all or nothing"]'
     yield from _charted(block.steps, inside, indent + "    ")
     yield f"{indent}end"
-    yield from (f"{indent}{each} --> {block.steps[0].name}" for each in before)
+    # To the block's edge: an arrow to its first step would cross the title.
+    yield from (f"{indent}{each} --> {block.name}" for each in before)
     before[:] = inside
 
 
