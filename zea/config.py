@@ -170,8 +170,9 @@ def broker_tls() -> dict[str, object] | None:
 
     if not redis_url().startswith("rediss://"):
         return None
-    said = {name: value for name, value in parse_url(redis_url()).items() if name.startswith("ssl_")}
-    return {"ssl_cert_reqs": "required", **said}
+    said = parse_url(redis_url())  # type: ignore[no-untyped-call]  # redis-py has no type for it
+    chosen = {name: value for name, value in said.items() if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required", **chosen}
 
 
 def connected_api() -> str:
