@@ -16,6 +16,8 @@ from tests.waiting import wait_until
 from zea import db
 from zea.api.silence import Newcomers, attend
 from zea.cli.checkup import Checkup
+from zea.errors import ConfigurationError
+from zea.stack import schema
 from zea.stack.servers import EmbeddedServers
 
 
@@ -79,6 +81,11 @@ def test_transactions_that_are_open_together_have_processes_of_their_own_and_oth
 def test_the_doctor_says_that_there_is_a_pooler(database: str) -> None:
     said = next(each.said for each in Checkup()._database())
     assert said.endswith(", through a pooler")
+
+
+def test_migrations_are_refused_because_their_lock_is_the_connections(database: str) -> None:
+    with pytest.raises(ConfigurationError, match="through a pooler: set DATABASE_URL to PostgreSQL itself"):
+        schema.upgrade()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from textwrap import indent
 import pytest
 from alembic.script import ScriptDirectory
 
+from tests.documented import DOCS, blocks
 from tests.migration_check import FIRST_RELEASE, ROOT, problems
 
 MIGRATION = '''"""One more."""
@@ -144,6 +145,22 @@ def test_what_is_deliberate_has_its_reason(migrations: Path) -> None:
     assert found(migrations, ADD_NOTE, 'deliberate = {"ban-drop-column": "Nothing reads it."}') == {
         "ban-drop-column is called deliberate, and is not broken"
     }
+
+
+def test_the_forms_that_the_page_shows(migrations: Path) -> None:
+    """docs/rolling-deploys.md: an index of its own, what is deliberate, and what is said of what is neither."""
+    concurrently, said, deliberate = (block.text for block in blocks(DOCS / "rolling-deploys.md"))
+    (migrations / "versions" / "one_more.py").write_text(f'''"""One more."""
+
+revision, down_revision, branch_labels, depends_on = "one_more", "{NEWEST}", None, None
+
+{concurrently}''')
+    assert problems(migrations, since=NEWEST) == []
+    assert found(migrations, 'op.drop_column("bookings", "notes")', deliberate) == set()
+    prices = 'op.add_column("bookings", sa.Column("price", sa.BigInteger(), nullable=False))'
+    found(migrations, f'{prices}\nop.create_index("ix_bookings_price", "bookings", ["price"])')
+    lines = [line.replace("one_more", "2026_12_07_prices") for line in problems(migrations, since=NEWEST)]
+    assert said.splitlines() == ["$ make check", *lines]
 
 
 def test_what_was_there_at_the_first_release_is_not_judged(migrations: Path) -> None:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import psycopg
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import OperationalError
@@ -40,6 +41,7 @@ def upgrade() -> frozenset[str]:
 
     Raises:
         Unreachable: the database does not answer, or somebody holds for too long what is to be changed.
+        ConfigurationError: it is reached through a pooler.
     """
     try:
         with connected_alone() as connection:
@@ -78,9 +80,26 @@ def connected_alone() -> Iterator[Connection]:
     """A connection of whoever migrates, in no transaction; all others who want one wait until it is closed."""
     engine = create_engine(config.database_url(), poolclass=pool.NullPool, connect_args=db.CONNECT_ARGUMENTS)
     with engine.connect() as connection:
+        _require_a_connection_of_its_own(connection)
         while not _is_its_turn(connection):
             time.sleep(TURN_POLL)
         yield connection
+
+
+def _require_a_connection_of_its_own(connection: Connection) -> None:
+    """The lock is the connection's: through a pooler it would be whose that connection is next, and stay locked.
+
+    Raises:
+        ConfigurationError: a pooler answers, which tells of another process than the server's own.
+    """
+    made: psycopg.Connection | None = connection.connection.driver_connection
+    assert made is not None
+    with connection.begin():
+        process = connection.scalar(text("SELECT pg_backend_pid()"))
+    if process != made.info.backend_pid:
+        raise ConfigurationError(
+            "The database cannot be migrated through a pooler: set DATABASE_URL to PostgreSQL itself for this command."
+        )
 
 
 def _is_its_turn(connection: Connection) -> bool:
