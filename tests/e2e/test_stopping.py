@@ -14,7 +14,7 @@ from tests.e2e.conftest import API_IS_READY, api_at_a_free_port
 from tests.e2e.faults import gates_held
 from tests.e2e.journal import AT_REST_WITHIN, at_rest, effects, story, waiting_at_gates
 from tests.e2e.nodes import ProcessContainer, StartNode, renamed
-from tests.e2e.stream import Stream
+from tests.e2e.stream import STARTS_MANY, Stream
 from tests.e2e.trip import Errand, errand, registry
 from tests.waiting import wait_until
 from workflows.engine.client import ExecutionClient
@@ -67,6 +67,7 @@ def stop_while_asked(door: str, api: ProcessContainer, stream: Stream) -> None:
     stream.wait_for()
 
 
+@pytest.mark.timeout(STARTS_MANY)
 @pytest.mark.usefixtures("beat")
 def test_all_that_serves_is_stopped_and_started_again_while_bookings_stream_in(
     apis: dict[str, ProcessContainer], celery_worker_cluster: CeleryWorkerCluster
