@@ -18,6 +18,8 @@ from tests.waiting import wait_until
 from zea.db import new_id
 
 CLIENTS, BOOKINGS_EACH = 3, 300
+# Seconds for a test that starts many processes one after the other: a busy machine takes many for each.
+STARTS_MANY = 400
 # Nobody asks for more than is done meanwhile, however slow the machine is.
 PAUSE = 0.25  # seconds between two bookings of a client
 MOST_UNDER_WAY = 9

@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.conftest import API_IS_READY, BEAT_IS_READY, CELERY_IS_READY, api_at_a_free_port
 from tests.e2e.journal import column
 from tests.e2e.nodes import ProcessContainer, renamed
-from tests.e2e.stream import Stream
+from tests.e2e.stream import STARTS_MANY, Stream
 from tests.waiting import wait_until
 from zea import config, db
 from zea.broker import app
@@ -125,6 +125,7 @@ def who_worked_for(door: str, stream: Stream) -> set[str]:
     return set(column(query, begun=[each.execution_id for each in stream.answers if each.door == door]))
 
 
+@pytest.mark.timeout(STARTS_MANY)
 def test_a_release_is_replaced_by_the_next_while_bookings_stream_in(releases: tuple[Release, Release]) -> None:
     old, new = releases
     old.start()

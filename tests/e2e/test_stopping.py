@@ -2,6 +2,10 @@
 
 import os
 import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from pytest_celery import CeleryWorkerCluster
@@ -10,7 +14,7 @@ from tests.e2e.conftest import API_IS_READY, api_at_a_free_port
 from tests.e2e.faults import gates_held
 from tests.e2e.journal import AT_REST_WITHIN, at_rest, effects, story, waiting_at_gates
 from tests.e2e.nodes import ProcessContainer, StartNode, renamed
-from tests.e2e.stream import Stream
+from tests.e2e.stream import STARTS_MANY, Stream
 from tests.e2e.trip import Errand, errand, registry
 from tests.waiting import wait_until
 from workflows.engine.client import ExecutionClient
@@ -47,6 +51,23 @@ def apis(start_node: StartNode, environment: dict[str, str]) -> dict[str, Proces
     return started
 
 
+@contextmanager
+def half_a_request(door: str) -> Iterator[None]:
+    """A client that has begun to ask for something and never sends the rest."""
+    address = urlsplit(door)
+    with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
+        connection.sendall(b"POST /api/auth/refresh HTTP/1.1\r\nHost: zea\r\nContent-Length: 100\r\n\r\n{")
+        yield
+
+
+def stop_while_asked(door: str, api: ProcessContainer, stream: Stream) -> None:
+    with half_a_request(door):
+        stream.wait_for()
+        api.stop()
+    stream.wait_for()
+
+
+@pytest.mark.timeout(STARTS_MANY)
 @pytest.mark.usefixtures("beat")
 def test_all_that_serves_is_stopped_and_started_again_while_bookings_stream_in(
     apis: dict[str, ProcessContainer], celery_worker_cluster: CeleryWorkerCluster
@@ -58,10 +79,12 @@ def test_all_that_serves_is_stopped_and_started_again_while_bookings_stream_in(
         worker.stop()
         wait_until(lambda: 202 in stream.statuses(), 15, "a booking to be accepted without a worker")
         worker.restart()
-        for node in (sweeper, *apis.values()):
-            stream.wait_for()
-            node.stop()
-            stream.wait_for()
-            node.restart()
+        stream.wait_for()
+        sweeper.stop()
+        sweeper.restart()
+        first, second = apis
+        stop_while_asked(first, apis[first], stream)
+        apis[first].restart()
+        stop_while_asked(second, apis[second], stream)
     assert stream.unanswered, "an API that was stopped was asked"
     stream.assert_each_is_booked_once()

@@ -124,7 +124,11 @@ class TestWhileOthersWork:
         set_database(url)
         return url
 
-    def test_nobody_is_kept_from_writing_while_an_index_is_made(self, in_use: str) -> None:
+    def test_nobody_is_kept_from_writing_while_an_index_is_made(
+        self, in_use: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It waits for longer than a change that others queue up behind, and is begun once."""
+        monkeypatch.setattr(schema, "LOCK_TIMEOUT", "10ms")
         with psycopg.connect(in_use) as writer, ThreadPoolExecutor(1) as pool:
             writer.execute(f"LOCK {INDEXED} IN ROW EXCLUSIVE MODE")
             upgrade = pool.submit(schema.upgrade)
@@ -134,6 +138,7 @@ class TestWhileOthersWork:
                 another.execute(f"LOCK {INDEXED} IN ROW EXCLUSIVE MODE")
             writer.commit()
             assert upgrade.result(20) == schema.newest()
+        assert not caplog.messages
 
     def test_what_an_interrupted_index_left_is_made_anew(self, in_use: str) -> None:
         with psycopg.connect(in_use) as writer, psycopg.connect(in_use, autocommit=True) as interrupted:

@@ -70,8 +70,8 @@ def _upgrade(connection: Connection) -> None:
             log.warning("a migration is tried again: %s", db.first_line(error))
         time.sleep(BETWEEN_ATTEMPTS)
     raise Unreachable(
-        "The database cannot be migrated: a table is in use all the time. The oldest transaction is "
-        f"{_oldest_transaction(connection)}: end it, and upgrade again."
+        "The database cannot be migrated: a table is in use all the time. "
+        f"The oldest transaction is {_oldest_transaction(connection)}: end it if it stays, and upgrade again."
     )
 
 
@@ -114,7 +114,8 @@ def _is_its_turn(connection: Connection) -> bool:
 
 def _oldest_transaction(connection: Connection) -> str:
     with connection.begin():
-        return str(connection.scalar(WHO_IS_IN_THE_WAY))
+        found: str | None = connection.scalar(WHO_IS_IN_THE_WAY)
+        return found or "over by now"
 
 
 @lru_cache
