@@ -85,12 +85,11 @@ def _install(found: Obtained) -> None:
         found.missing.append(f"{', '.join(wanted)}: only root, or sudo without a password, may install packages")
         return
     _quietly([*rights, "apt-get", "update"])
-    known = [name for name in wanted if _quietly(["apt-cache", "show", name])]
     # Each on its own: one that cannot be installed does not stand in the way of the others.
-    for name in known:
+    for name in wanted:
         install = [*rights, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", name]
         if not _quietly([*install, "--no-install-recommends"]):
-            found.missing.append(f"{name}: apt could not install it")
+            found.missing.append(f"{name}: apt could not install it here")
 
 
 def _is_there(package: str) -> bool:
