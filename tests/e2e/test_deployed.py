@@ -148,11 +148,11 @@ def test_a_container_whose_worker_does_not_answer_is_unhealthy(composition: Comp
 
 
 def test_every_container_stops_within_its_time(composition: Composition) -> None:
-    """The last test here: nothing runs any more after it."""
+    """The last test here: nothing runs any more after it. An engine stops who depends on others before those."""
     running = [
         each for name, some in composition.containers.items() if name not in composition.elsewhere for each in some
     ]
-    for each in running:
+    for each in reversed(running):
         each.stop()
     assert {each.name: each.process.returncode for each in running} == {each.name: 0 for each in running}
 
