@@ -80,13 +80,15 @@ class Image:
 
     @classmethod
     def build(cls, folder: Path) -> "Image":
-        """Carry out the first stage; the others only copy what it made."""
+        """Carry out the first stage; the other one copies /opt/zea of it, and nothing else."""
         image = cls(folder, Dockerfile((ROOT / "Dockerfile").read_text()))
         for word, rest in image.dockerfile.stages[0]:
             if word == "COPY":
                 image._copy(*rest.split())
             elif word == "RUN":
                 image._run(rest)
+        for left_behind in ("build", "source", "wheels"):
+            shutil.rmtree(folder / left_behind)
         return image
 
     @property
