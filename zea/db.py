@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 LONGEST_IDLE = "60s"
 AFTER_COMMIT, CONNECTION = "after_commit", "connection"
 SAVEPOINT = "SAVEPOINT attempt"
+POOLED = "_zea_is_pooled"  # an attribute of psycopg's connections, which live longer than SQLAlchemy's
 # The severities after which the server closes the connection.
 ENDING = ("FATAL", "PANIC")
 POOL_SIZE = 20
@@ -90,30 +91,40 @@ def _pool() -> Pool:
         # Parameters may be personal, and errors are logged.
         hide_parameters=True,
     )
+    event.listen(made, "connect", recognise)
     event.listen(made, "connect", _limit_idling)
     event.listen(made, "checkout", _replace_if_ended)
     event.listen(made, "begin", _limit_idling_of_this_transaction)
     return Pool(made, os.getpid())
 
 
-def _limit_idling(made: psycopg.Connection, *_: object) -> None:
-    """For all of its transactions, unless each of them may be another server process's, as through PgBouncer.
+def recognise(made: psycopg.Connection, *_: object) -> None:
+    """Find out whether PostgreSQL itself is at the other end, or a pooler such as PgBouncer.
 
-    Whoever a pooler sends to such a process finds what was set and prepared there, or does not find its own.
+    Through a pooler each transaction may be another server process: what was prepared there is not found again.
     """
-    limit = f"set_config('idle_in_transaction_session_timeout', '{LONGEST_IDLE}', false)"
-    row = made.execute(f"SELECT pg_backend_pid(), {limit}").fetchone()
+    row = made.execute("SELECT pg_backend_pid()").fetchone()
+    made.rollback()
     assert row is not None
-    if row[0] == made.info.backend_pid:
-        made.commit()
-    else:
-        made.rollback()
+    pooled = row[0] != made.info.backend_pid
+    setattr(made, POOLED, pooled)
+    if pooled:
         made.prepare_threshold = None
 
 
-def is_pooled_elsewhere(made: psycopg.Connection) -> bool:
-    """Whether a pooler between zea and PostgreSQL answers for it: it tells of processes that the server has not."""
-    return made.prepare_threshold is None
+def is_pooled_elsewhere(made: psycopg.Connection) -> bool | None:
+    """Whether a pooler between zea and PostgreSQL answers for it, telling of processes that the server has not.
+
+    None while that is not known.
+    """
+    return getattr(made, POOLED, None)
+
+
+def _limit_idling(made: psycopg.Connection, *_: object) -> None:
+    """For all of its transactions; through a pooler others would find what was set there, or not find their own."""
+    if not is_pooled_elsewhere(made):
+        made.execute(f"SET idle_in_transaction_session_timeout = '{LONGEST_IDLE}'")
+        made.commit()
 
 
 def _limit_idling_of_this_transaction(begun: Connection) -> None:

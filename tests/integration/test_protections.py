@@ -160,6 +160,10 @@ def be_busy(db: Session) -> None:
         db.execute(text("SELECT pg_sleep(0.2)"))
 
 
+def be_slow(db: Session) -> None:
+    db.execute(text("SELECT pg_sleep(2)"))
+
+
 def begin() -> UUID:
     return client.start(parcel, Parcel(), actor="test").execution_id
 
@@ -255,6 +259,27 @@ class TestClaim:
         deliver(execution, BLOCK)
         retried = client.events(execution)[-1]
         assert (retried.type, retried.step, retried.data["kind"]) == ("step.retried", "weigh", "timeout")
+
+    @pytest.mark.usefixtures("before_17")
+    @pytest.mark.parametrize("overdue", [be_busy, be_slow], ids=["busy", "slow"])
+    def test_a_last_attempt_that_took_too_long_is_told_of_where_the_server_does_not_look(
+        self, monkeypatch: pytest.MonkeyPatch, overdue: Deed
+    ) -> None:
+        """What is recorded of an attempt is no part of what it may take, and telling of it asks the database too."""
+        monkeypatch.setattr(Registry, "limit", lambda *_: SECOND / 2)
+        letter = Workflow(
+            name="test.Letter",
+            version=1,
+            input=Parcel,
+            flow=[step(weigh, retry=Retry(attempts=1))],
+            on_failure=notify_sender,
+        )
+        post = Registry(letter)
+        deeds["weigh"] = overdue
+        execution = ExecutionClient(post).start(letter, Parcel(), actor="test").execution_id
+        Runner(post, "worker:test").run(Delivery(letter.name, "weigh", execution, stored(execution).epoch))
+        assert [event.type for event in client.events(execution)][1:] == ["step.failed", "execution.failed"]
+        assert marks(execution) == ["notify_sender"]
 
     def hold(self, work: Deed, execution_id: UUID | None = None) -> None:
         """Work for as long as it likes, under a claim of half a second."""

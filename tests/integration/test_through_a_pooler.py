@@ -14,6 +14,7 @@ from sqlalchemy import text
 from tests.other_servers import OtherServers
 from tests.waiting import wait_until
 from zea import db
+from zea.api.checks import beside_the_pool
 from zea.api.silence import Newcomers, attend
 from zea.cli.checkup import Checkup
 from zea.errors import ConfigurationError
@@ -116,6 +117,17 @@ def _is_answered() -> bool:
         return run("SELECT 1") == "1"
     except sqlalchemy.exc.OperationalError:
         return False
+
+
+@pytest.mark.usefixtures("attended")
+def test_so_is_one_that_stands_still_before_anybody_knows_that_there_is_a_pooler(pooled: OtherServers) -> None:
+    with frozen(pooled):
+        given_up_within(3)
+        begun = time.monotonic()
+        with pytest.raises(sqlalchemy.exc.OperationalError, match="does not answer"), beside_the_pool() as handle:
+            handle.execute(text("SELECT 1"))
+        assert time.monotonic() - begun < 3
+    wait_until(_is_answered, what="the database answers again")
 
 
 @pytest.mark.usefixtures("attended")

@@ -78,6 +78,8 @@ class Attempt:
             if not undo_to_savepoint(self.db):
                 raise TransactionGone(self._begun.step.name, error) from error
             self._fail(error)
+        finally:
+            store.attempt_is_over(self.db)
 
     def fail(self, step_name: str, error: Exception) -> None:
         """Note that an attempt made in another transaction, which is gone, came to nothing."""

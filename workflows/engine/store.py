@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cached_property
+from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -46,6 +47,7 @@ TRANSACTION_LIMIT = ", set_config('transaction_timeout', %(whole_limit)s, true)"
 TRANSACTION_LIMIT_SINCE = 170000  # the server's version that knows it
 GRACE = timedelta(seconds=1)
 # For servers before that. The server says it, so that it is an error of the transaction like all others.
+ENDS_AT = "attempt_ends_at"
 OVERDUE = "DO $$ BEGIN RAISE EXCEPTION 'ending step due to transaction timeout' USING ERRCODE = '25P04'; END $$"
 
 
@@ -266,19 +268,24 @@ def claim(db: Session, execution_id: UUID, unit_name: str, limit: timedelta, *, 
     if row is None or not row["claimed"]:
         return None
     if not limits_whole:
-        _limit_whole(connection(db), limit)
+        _limit_attempt(db, limit)
     return Claim(row["now"], stored(row) if row.get("id") else None)
 
 
-def _limit_whole(claimed: Connection, limit: timedelta) -> None:
+def _limit_attempt(db: Session, limit: timedelta) -> None:
     """End a step that sends one short statement after another; the server ends what stands still or takes long."""
-    ends_at = monotonic() + limit.total_seconds()
+    db.info[ENDS_AT] = monotonic() + limit.total_seconds()
 
     def look(claimed: Connection, _cursor: object, statement: str, *_: object) -> None:
-        if monotonic() > ends_at and statement != OVERDUE:
+        if statement != OVERDUE and monotonic() > db.info.get(ENDS_AT, inf):
             claimed.exec_driver_sql(OVERDUE)
 
-    event.listen(claimed, "before_cursor_execute", look)
+    event.listen(connection(db), "before_cursor_execute", look)
+
+
+def attempt_is_over(db: Session) -> None:
+    """What is recorded of it now is no part of what it may take."""
+    db.info.pop(ENDS_AT, None)
 
 
 def read(db: Session, execution_id: UUID) -> Stored | None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 import anyio
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.orm import Session
 
 from zea import config, db
@@ -44,6 +44,7 @@ def _engine(url: str) -> Engine:
     made = create_engine(
         url, poolclass=NullPool, connect_args=db.CONNECT_ARGUMENTS, isolation_level="AUTOCOMMIT", hide_parameters=True
     )
+    event.listen(made, "connect", db.recognise)
     attend(made)
     return made
 

@@ -59,9 +59,10 @@ class AttendedConnection(psycopg.Connection[TupleRow]):
             self._give_up()
 
     def _server(self) -> "Server | Pooler":
-        if is_pooled_elsewhere(self):
-            return Pooler(self.info.dsn, self.info.password)
-        return Server(self.info.host, self.info.port)
+        """Until it is known who answers, whoever it is has to answer more than that they are there."""
+        if is_pooled_elsewhere(self) is False:
+            return Server(self.info.host, self.info.port)
+        return Pooler(self.info.dsn, self.info.password)
 
     def _give_up(self) -> None:
         self.close()

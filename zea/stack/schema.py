@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy import Connection, create_engine, event, pool, text
 from sqlalchemy.exc import OperationalError
 
 from zea import config, db
@@ -79,6 +79,7 @@ def _upgrade(connection: Connection) -> None:
 def connected_alone() -> Iterator[Connection]:
     """A connection of whoever migrates, in no transaction; all others who want one wait until it is closed."""
     engine = create_engine(config.database_url(), poolclass=pool.NullPool, connect_args=db.CONNECT_ARGUMENTS)
+    event.listen(engine, "connect", db.recognise)
     with engine.connect() as connection:
         _require_a_connection_of_its_own(connection)
         while not _is_its_turn(connection):
@@ -94,9 +95,7 @@ def _require_a_connection_of_its_own(connection: Connection) -> None:
     """
     made: psycopg.Connection | None = connection.connection.driver_connection
     assert made is not None
-    with connection.begin():
-        process = connection.scalar(text("SELECT pg_backend_pid()"))
-    if process != made.info.backend_pid:
+    if db.is_pooled_elsewhere(made):
         raise ConfigurationError(
             "The database cannot be migrated through a pooler: set DATABASE_URL to PostgreSQL itself for this command."
         )
