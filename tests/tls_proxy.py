@@ -43,11 +43,15 @@ def tls_in_front_of(port: int, folder: Path) -> Iterator[TlsDoor]:
 
 async def _lead(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
-    await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+    try:
+        await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+    finally:
+        for end in (writer, inner_writer):
+            end.transport.abort()
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with suppress(OSError, asyncio.CancelledError):
+    with suppress(OSError):
         while some := await source.read(65536):
             target.write(some)
             await target.drain()
@@ -61,3 +65,4 @@ async def _close(server: asyncio.Server) -> None:
     for each in others:
         each.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # a connection that is aborted ends with the loop's next turn

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from email_validator import EmailNotValidError, validate_email
@@ -42,6 +44,7 @@ class Settings(BaseSettings):
 
     database_url: str | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url"))
     redis_url: str | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "redis_url"))
+    redis_verify: bool = Field(default=True, description="whether the certificate of a rediss:// broker is checked")
     environment: Literal["local", "staging", "production"] = "local"
     secret_key: SecretStr = SecretStr(LOCAL_SECRET_KEY)
     timezone: str = "America/Santiago"
@@ -157,20 +160,31 @@ def database_url() -> str:
 
 
 def redis_url() -> str:
-    """The broker's address: REDIS_URL, else the running `zea up`'s."""
-    return settings().redis_url or _running_system("redis_url")
+    """The broker's address: REDIS_URL, else the running `zea up`'s.
+
+    How its certificate is checked stands in it as redis-py has it, for all who read it; kombu's words are taken too.
+    """
+    url = settings().redis_url or _running_system("redis_url")
+    url = re.sub(r"\bssl_cert_reqs=CERT_(\w+)", lambda word: f"ssl_cert_reqs={word[1].lower()}", url)
+    if settings().redis_verify or not url.startswith("rediss://") or "ssl_cert_reqs=" in url:
+        return url
+    return f"{url}{'&' if urlsplit(url).query else '?'}ssl_cert_reqs=none"
 
 
 def broker_tls() -> dict[str, object] | None:
-    """How the broker's certificate is checked where the address says `rediss://`; None where it does not.
+    """What Celery has to be told of the broker's certificate, which it would not check at all; None without TLS.
 
-    Without being told, kombu would take any certificate. The address's own `ssl_…` options, redis-py's, go before.
+    Raises:
+        ConfigurationError: the address has an option that means nothing.
     """
     from redis.connection import parse_url  # not every process that reads settings has a broker
 
     if not redis_url().startswith("rediss://"):
         return None
-    said = parse_url(redis_url())  # type: ignore[no-untyped-call]  # redis-py has no type for it
+    try:
+        said = parse_url(redis_url())  # type: ignore[no-untyped-call]  # redis-py has no type for it
+    except ValueError as error:
+        raise ConfigurationError(f"REDIS_URL cannot be understood: {error}") from None
     chosen = {name: value for name, value in said.items() if name.startswith("ssl_")}
     return {"ssl_cert_reqs": "required", **chosen}
 
