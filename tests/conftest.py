@@ -15,6 +15,8 @@ from zea.stack import schema
 from zea.stack.servers import EmbeddedServers
 
 TEMPLATE = "zea_template"
+# What somebody keeps here for the containers is not for the tests.
+config.Settings.model_config["env_file"] = None
 numbers = count(1)
 
 

@@ -166,10 +166,16 @@ class TestWhileOthersWork:
             assert upgrade.result(20) == schema.newest()
         assert "tried again" in caplog.text
 
-    def test_who_uses_a_table_for_ever_is_named(self, in_use: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("superuser", [False, True], ids=["zea", "superuser"])
+    def test_who_uses_a_table_for_ever_is_named(
+        self, in_use: str, servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch, superuser: bool
+    ) -> None:
+        """Another role's transaction too, of which zea's own is told less."""
         monkeypatch.setattr(schema, "LOCK_TIMEOUT", "50ms")
         monkeypatch.setattr(schema, "ATTEMPTS", 2)
-        with psycopg.connect(in_use, application_name="forgotten") as user:
+        name = in_use.rpartition("/")[2]
+        address = f"{servers.postgres.superuser_url.rpartition('/')[0]}/{name}" if superuser else in_use
+        with psycopg.connect(address, application_name="forgotten") as user:
             user.execute(f"SELECT FROM {ALTERED}")
-            with pytest.raises(Unreachable, match=f"{user.info.backend_pid} of forgotten since"):
+            with pytest.raises(Unreachable, match=f"In the way is {user.info.backend_pid} of forgotten since"):
                 schema.upgrade()

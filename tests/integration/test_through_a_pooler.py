@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from tests.other_servers import OtherServers
 from tests.waiting import wait_until
-from zea import db
+from zea import config, db
 from zea.api.checks import beside_the_pool
 from zea.api.silence import Newcomers, attend
 from zea.cli.checkup import Checkup
@@ -87,9 +87,17 @@ def test_the_doctor_says_that_there_is_a_pooler(database: str) -> None:
     assert said.endswith(", through a pooler")
 
 
-def test_migrations_are_refused_because_their_lock_is_the_connections(database: str) -> None:
+def test_migrations_are_refused_because_their_lock_is_the_connections(servers: EmbeddedServers, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    servers.create_database("empty_behind_a_pooler")
+    monkeypatch.setenv("DATABASE_URL", servers.url_of("empty_behind_a_pooler"))
+    config.settings.cache_clear()
     with pytest.raises(ConfigurationError, match="through a pooler: set DATABASE_URL to PostgreSQL itself"):
         schema.upgrade()
+    config.settings.cache_clear()
+
+
+def test_where_nothing_is_to_be_migrated_nobody_minds(database: str) -> None:
+    assert schema.upgrade() == schema.newest()
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from configparser import ConfigParser
 from tests.documented import DOCS, blocks
 from tests.other_servers import POOLER_CONFIGURATION
 
-# Of the place and the size of a system, not of how it behaves.
-OF_THE_PLACE = {"auth_file", "default_pool_size"}
+OF_THE_PLACE = {"auth_file"}
 
 
 def pooler(text: str) -> dict[str, str]:

@@ -16,8 +16,10 @@ def upgrade(as_json: AsJson = False) -> None:
     applied = schema.upgrade()
     if as_json:
         display.print_json({"migrations": sorted(applied)})
-    else:
+    elif applied == schema.newest():
         typer.echo("The database is up to date.")
+    else:
+        typer.echo(f"The schema ({', '.join(sorted(applied))}) is not of this release: it is left as it is.")
 
 
 @app.callback()

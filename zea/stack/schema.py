@@ -21,16 +21,23 @@ log = logging.getLogger(__name__)
 UPGRADE_LOCK = 0x7A65615F  # "zea_"; any number will do that nothing else in this database locks
 # While a change of a table waits for those who use it, everybody else queues up behind it: no longer than this.
 LOCK_TIMEOUT = "2s"
-# A change that did not come to its turn is tried again so often. Nobody of zea stays in a transaction for longer than
-# a minute (zea.db.LONGEST_IDLE); whoever does is somebody else, and the operator has to know.
+# A change that did not come to its turn is tried again so often. Nobody of zea stands still in a transaction for longer
+# than a minute (zea.db.LONGEST_IDLE), and only a payment report of very many sessions works for longer in one; whoever
+# else does is somebody else, and the operator has to know.
 ATTEMPTS = 40
 BETWEEN_ATTEMPTS = 0.5  # seconds in which those who queued up get on with their work
 TURN_POLL = 0.1  # seconds
+# Of another role's transactions only a superuser is told since when, but everybody who holds what.
 WHO_IS_IN_THE_WAY = text("""
-    SELECT format('%s of %s since %s', pid, coalesce(nullif(application_name, ''), 'unknown'), xact_start)
+    SELECT format('%s of %s since %s', pid, coalesce(nullif(application_name, ''), usename),
+                  coalesce(xact_start::text, 'a moment that only its role is told'))
     FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
-    ORDER BY xact_start LIMIT 1""")
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL AND pid IN (
+        SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE l.locktype = 'relation' AND l.granted AND d.datname = current_database())
+    ORDER BY xact_start NULLS FIRST LIMIT 1""")
+# The lock of whoever was cut off is free after a minute.
+KEEPALIVES = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 
 
 def upgrade() -> frozenset[str]:
@@ -41,17 +48,22 @@ def upgrade() -> frozenset[str]:
 
     Raises:
         Unreachable: the database does not answer, or somebody holds for too long what is to be changed.
-        ConfigurationError: it is reached through a pooler.
+        ConfigurationError: there is something to do, and the database is reached through a pooler.
     """
     try:
-        with connected_alone() as connection:
-            with connection.begin():
-                ahead = is_ahead(connection)
-            if not ahead:
-                _upgrade(connection)
+        with _connected() as connection:
+            if _needs_upgrade(connection):
+                _take_turn(connection)
+                if _needs_upgrade(connection):
+                    _upgrade(connection)
             return applied(connection)
     except OperationalError as error:
         raise Unreachable(f"The database cannot be migrated: {db.first_line(error)}") from None
+
+
+def _needs_upgrade(connection: Connection) -> bool:
+    with connection.begin():
+        return is_behind(connection)
 
 
 def _upgrade(connection: Connection) -> None:
@@ -71,20 +83,34 @@ def _upgrade(connection: Connection) -> None:
         time.sleep(BETWEEN_ATTEMPTS)
     raise Unreachable(
         "The database cannot be migrated: a table is in use all the time. "
-        f"The oldest transaction is {_oldest_transaction(connection)}: end it if it stays, and upgrade again."
+        f"In the way is {_who_is_in_the_way(connection)}: end it if it stays, and upgrade again."
     )
 
 
 @contextmanager
 def connected_alone() -> Iterator[Connection]:
     """A connection of whoever migrates, in no transaction; all others who want one wait until it is closed."""
+    with _connected() as connection:
+        _take_turn(connection)
+        yield connection
+
+
+@contextmanager
+def _connected() -> Iterator[Connection]:
     engine = create_engine(config.database_url(), poolclass=pool.NullPool, connect_args=db.CONNECT_ARGUMENTS)
     event.listen(engine, "connect", db.recognise)
     with engine.connect() as connection:
-        _require_a_connection_of_its_own(connection)
+        yield connection
+
+
+def _take_turn(connection: Connection) -> None:
+    _require_a_connection_of_its_own(connection)
+    with connection.begin():
+        connection.execute(text(KEEPALIVES))
+    if not _is_its_turn(connection):
+        log.warning("another upgrade of this database runs, and is waited for")
         while not _is_its_turn(connection):
             time.sleep(TURN_POLL)
-        yield connection
 
 
 def _require_a_connection_of_its_own(connection: Connection) -> None:
@@ -111,10 +137,10 @@ def _is_its_turn(connection: Connection) -> bool:
         return bool(connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": UPGRADE_LOCK}))
 
 
-def _oldest_transaction(connection: Connection) -> str:
+def _who_is_in_the_way(connection: Connection) -> str:
     with connection.begin():
         found: str | None = connection.scalar(WHO_IS_IN_THE_WAY)
-        return found or "over by now"
+        return found or "nobody by now"
 
 
 @lru_cache
