@@ -45,6 +45,7 @@ HEAD = "| mutant | protection | without it | lives in | goes red |\n|---|---|---
 RUNNER = "tests/integration/test_runner.py::"
 FAILURES = "tests/integration/test_failures.py::"
 PROTECTIONS = "tests/integration/test_protections.py::"
+MIGRATING, CONCURRENTLY = "tests/integration/test_migrations.py::", "migrations/concurrently.py"
 DATABASE = "tests/integration/test_database.py::"
 OUTAGE_TESTS = "tests/e2e/test_outages.py::"
 FAULTS = "tests/e2e/test_faults.py::"
@@ -174,9 +175,21 @@ CLAIM = (
         "On servers before 17 the worker looks, before each statement, whether its step's time is over.",
         "A step that never stands still and never ends keeps its claim for ever (servers before 17).",
         STORE,
-        "        _limit_whole(connection(db), limit)\n",
+        "        _limit_attempt(db, limit)\n",
         "        pass\n",
         (PROTECTIONS + "TestClaim::test_is_taken_from_whoever_is_busy_where_the_server_does_not_look",),
+    ),
+    Mutant(
+        "overdue_attempt_is_not_recorded",
+        "What is recorded of an attempt is no part of what it may take (servers before 17).",
+        "A last attempt that took too long is never told of, and its execution stands still.",
+        "workflows/engine/attempt.py",
+        "            store.attempt_is_over(self.db)\n",
+        "            pass\n",
+        (
+            PROTECTIONS
+            + "TestClaim::test_a_last_attempt_that_took_too_long_is_told_of_where_the_server_does_not_look[slow]",
+        ),
     ),
     Mutant(
         "idle_for_ever_behind_a_pooler",
@@ -1802,6 +1815,55 @@ ARCHIVING = (
     ),
 )
 
+DEPLOYING = (
+    Mutant(
+        "migration_has_everybody_queue_up",
+        "A change of a table waits for those who use it for two seconds, and is tried again.",
+        "Behind it wait all who come later, for as long as somebody's transaction takes.",
+        "migrations/env.py",
+        "        connection.execute(text(LIMIT))\n",
+        "        pass\n",
+        (MIGRATING + "TestWhileOthersWork::test_who_uses_a_table_for_ever_is_named[zea]",),
+    ),
+    Mutant(
+        "index_keeps_from_writing",
+        "An index on a table that is in use is made while others write.",
+        "Nobody can write until it is made.",
+        CONCURRENTLY,
+        "op.create_index(name, table, columns, postgresql_concurrently=True, if_not_exists=True, **options)",
+        "op.create_index(name, table, columns, if_not_exists=True, **options)",
+        (MIGRATING + "TestWhileOthersWork::test_nobody_is_kept_from_writing_while_an_index_is_made",),
+    ),
+    Mutant(
+        "interrupted_index_stays",
+        "What an interrupted migration left of an index is removed before it is made.",
+        "The index stays invalid: it is kept up and never used.",
+        CONCURRENTLY,
+        "        op.drop_index(name, table_name=table, postgresql_concurrently=True, if_exists=True)\n"
+        "        op.create_index",
+        "        op.create_index",
+        (MIGRATING + "TestWhileOthersWork::test_what_an_interrupted_index_left_is_made_anew",),
+    ),
+    Mutant(
+        "schema_of_tomorrow_is_changed",
+        "A schema of a newer release is left as it is.",
+        "Whoever goes back to the release before cannot start it.",
+        "zea/stack/schema.py",
+        "    return applied(connection) != newest() and not is_ahead(connection)\n",
+        "    return applied(connection) != newest()\n",
+        (MIGRATING + "test_a_schema_of_a_newer_release_stays_as_it_is",),
+    ),
+    Mutant(
+        "any_certificate_will_do",
+        "Celery is told to check the certificate of a broker behind TLS.",
+        "Workers talk to whoever stands between them and the broker.",
+        "celeryconfig.py",
+        "broker_use_ssl = config.broker_tls()\n",
+        "broker_use_ssl = None\n",
+        ("tests/integration/test_broker_tls.py::test_another_is_not[celery]",),
+    ),
+)
+
 AREAS: Mapping[str, Sequence[Mutant]] = {
     "The claim": CLAIM,
     "One step, one transaction": TRANSACTION,
@@ -1820,6 +1882,7 @@ AREAS: Mapping[str, Sequence[Mutant]] = {
     "Payment reports": REPORTS,
     "Those who watch": WATCHING,
     "The archive": ARCHIVING,
+    "Deploying": DEPLOYING,
 }
 MUTANTS: Sequence[Mutant] = tuple(mutant for area in AREAS.values() for mutant in area)
 
