@@ -17,6 +17,7 @@ from zea.errors import Unreachable
 from zea.stack import schema
 from zea.stack.servers import EmbeddedServers
 
+pytestmark = pytest.mark.usefixtures("unpooled")  # through a pooler migrations are refused
 ROOT = Path(__file__).parents[2]
 
 
