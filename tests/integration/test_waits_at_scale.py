@@ -15,7 +15,7 @@ from tests.racing import Deadline, at_once
 from tests.review import client, drive, effects, execute, pending, stored, types, waiting
 from workflows.engine import approval_rows, backlog, sweep
 from workflows.engine.models import ENDED
-from zea.db import driver_connection, transaction
+from zea.db import driver_connection, reading, transaction
 
 MANY, FEW = 1_000_000, 10
 CROWD = 5_000
@@ -73,11 +73,8 @@ def multiply(execution_id: UUID, count: int, wakes_at: str) -> None:
 
 def vacuum() -> None:
     """As autovacuum does sooner or later."""
-    with transaction() as db:
-        driver = driver_connection(db)
-        driver.autocommit = True
-        driver.execute("VACUUM ANALYZE workflow_executions, workflow_approvals")
-        driver.autocommit = False
+    with reading() as db:
+        db.execute(text("VACUUM ANALYZE workflow_executions, workflow_approvals"))
 
 
 def plan_of(query: str, **arguments: object) -> str:
